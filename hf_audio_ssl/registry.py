@@ -1,0 +1,97 @@
+# Copyright 2026 The hf_audio_ssl team. Licensed under the Apache License, Version 2.0.
+"""One `MethodSpec` per method: the single source of every table, card, CLI list and parametrised test."""
+
+import importlib
+import pkgutil
+from dataclasses import dataclass, field
+from functools import cache
+from typing import Literal
+
+
+@dataclass(frozen=True)
+class Checkpoint:
+    """A set of weights that the authors released. `source` is the file or Hub repository it is found under."""
+
+    name: str
+    source: str
+    dataset: str
+    license: str
+    note: str = ""
+
+
+@dataclass(frozen=True)
+class MethodSpec:
+    """What the package knows about one method, exported as `SPEC` by `hf_audio_ssl.models.<name>`."""
+
+    name: str
+    model_type: str
+    title: str
+    arxiv: str
+    year: int
+    repository: str
+    license: str
+    family: str
+    taxonomy: Literal["generative", "contrastive", "predictive", "multimodal"]
+    input: Literal["spectrogram", "waveform"]
+    sampling_rate: int
+    # Auto class -> class of this package, e.g. {"AutoModel": "EatModel"}
+    classes: dict[str, str] = field(hash=False)
+    # module of the method's folder -> the public names it defines; keeps imports lazy
+    modules: dict[str, tuple[str, ...]] = field(hash=False)
+    checkpoints: tuple[Checkpoint, ...] = ()
+    # "verified": every parity case passes; "in progress" otherwise
+    parity: Literal["verified", "in progress"] = "in progress"
+    notes: str = ""
+
+    @property
+    def package(self) -> str:
+        return f"hf_audio_ssl.models.{self.name}"
+
+    @property
+    def public_names(self) -> tuple[str, ...]:
+        return tuple(name for names in self.modules.values() for name in names)
+
+
+@cache
+def methods() -> dict[str, MethodSpec]:
+    """All methods by name. Found by scanning `hf_audio_ssl.models`, so that adding one edits no central file."""
+    from hf_audio_ssl import models
+
+    names = sorted(info.name for info in pkgutil.iter_modules(models.__path__) if info.ispkg)
+    return {name: importlib.import_module(f"hf_audio_ssl.models.{name}").SPEC for name in names}
+
+
+def get_method(name: str) -> MethodSpec:
+    """The spec called `name` (folder name or `model_type`). Raises `ValueError` with the known names otherwise."""
+    for spec in methods().values():
+        if name in (spec.name, spec.model_type):
+            return spec
+    raise ValueError(f"unknown method {name!r}: expected one of {', '.join(methods())}")
+
+
+def spec_for(config) -> MethodSpec:
+    """The spec of a config, a model or a model class (anything with `model_type` or `config`)."""
+    config = getattr(config, "config", config)
+    return get_method(config.model_type)
+
+
+def load_class(spec: MethodSpec, auto_class: str):
+    """The class that `spec` registers with `auto_class`, e.g. `load_class(spec, "AutoModelForPreTraining")`."""
+    if auto_class not in spec.classes:
+        raise ValueError(f"{spec.name} has no class for {auto_class}: it has {', '.join(spec.classes)}")
+    return getattr(importlib.import_module(spec.package), spec.classes[auto_class])
+
+
+def lazy_module(spec: MethodSpec):
+    """`__getattr__` and `__dir__` for a method's `__init__.py`: submodules load when one of their names is used."""
+    home = {name: module for module, names in spec.modules.items() for name in names}
+
+    def __getattr__(name):
+        if name in home:
+            return getattr(importlib.import_module(f"{spec.package}.{home[name]}"), name)
+        raise AttributeError(f"module {spec.package!r} has no attribute {name!r}")
+
+    def __dir__():
+        return ["SPEC", *home]
+
+    return __getattr__, __dir__
