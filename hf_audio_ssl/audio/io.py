@@ -111,17 +111,17 @@ def open_audio(source: Any):
         _check_complete(name, file)
 
         def read(start: int, frames: int) -> np.ndarray:
-            blocks, left = [], frames
+            blocks, at, end = [], start, start + frames
             try:
-                # Right after a seek an MP3 frame lacks the bits it borrows from the frames before, and decodes to silence.
-                lead_in = min(start, _MP3_LEAD_IN) if file.format == "MP3" else 0
-                if start:
-                    file.seek(start - lead_in)
-                    file.read(lead_in)
-                while left > 0:
-                    block = file.read(min(left, _BLOCK), dtype="float32", always_2d=True)
+                while at < end:
+                    # Frames of MP3 borrow bits from the ones before, and decode to silence right after a seek. soundfile
+                    # seeks after each read, so the frames before have to be part of the same read.
+                    lead_in = min(at, _MP3_LEAD_IN) if file.format == "MP3" else 0
+                    if at:
+                        file.seek(at - lead_in)
+                    block = file.read(lead_in + min(end - at, _BLOCK), dtype="float32", always_2d=True)[lead_in:]
                     blocks.append(block)
-                    left -= len(block)
+                    at += len(block)
                     if not len(block):
                         break
             except (soundfile.SoundFileError, OSError) as error:
