@@ -30,10 +30,10 @@ def sample_beta(
 
 
 def mixup(inputs: Tensor, labels: Tensor, lam: float | Tensor) -> tuple[Tensor, Tensor]:
-    """Mix every clip with its partner in the flipped batch (mixup, arXiv 1710.09412; partner and single `lam` as in EAT).
+    """Mix every clip with its partner in the flipped batch (mixup, arXiv 1710.09412; partner, single `lam`: EAT).
 
     `inputs` is `(batch, ...)`, `labels` the float class weights `(batch, classes)`; both become
-    `lam * x + (1 - lam) * flip(x)`. In a batch of odd size the clip in the middle is its own partner and stays as it is.
+    `lam * x + (1 - lam) * flip(x)`. In a batch of odd size the clip in the middle is its own partner.
     """
     if labels.ndim != 2 or not labels.is_floating_point() or len(labels) != len(inputs):
         raise ValueError(
@@ -46,7 +46,7 @@ def mixup(inputs: Tensor, labels: Tensor, lam: float | Tensor) -> tuple[Tensor, 
 def _random_span(
     length: int, max_width: int, batch: int, device: torch.device, generator: torch.Generator | None
 ) -> Tensor:
-    """One span per clip as a boolean `(batch, length)`: width uniform in [0, max_width), start uniform where it fits."""
+    """One span per clip, boolean `(batch, length)`: width uniform in [0, max_width), start where it fits."""
     width, start = torch.rand(2, batch, 1, device=device, generator=generator)
     width = (width * max_width).floor()
     start = (start * (length - width)).floor()
