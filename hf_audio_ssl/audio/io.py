@@ -114,7 +114,7 @@ def open_audio(source: Any):
             blocks, at, end = [], start, start + frames
             try:
                 while at < end:
-                    # Frames of MP3 borrow bits from the ones before, and decode to silence right after a seek. soundfile
+                    # MP3 frames borrow bits from the ones before, and decode to silence right after a seek. soundfile
                     # seeks after each read, so the frames before have to be part of the same read.
                     lead_in = min(at, _MP3_LEAD_IN) if file.format == "MP3" else 0
                     if at:
