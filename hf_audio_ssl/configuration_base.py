@@ -1,0 +1,37 @@
+# Copyright 2026 The hf_audio_ssl team. Licensed under the Apache License, Version 2.0.
+"""What the configurations of all methods share. No `from __future__ import annotations` here: it would disable `strict`."""
+
+from huggingface_hub.dataclasses import strict
+from transformers import PreTrainedConfig
+
+
+@strict
+class AudioSSLConfig(PreTrainedConfig):
+    """Fields that the shared transformer modules read. Methods override the defaults with their paper's base model."""
+
+    hidden_size: int = 768
+    num_hidden_layers: int = 12
+    num_attention_heads: int = 12
+    intermediate_size: int = 3072
+    hidden_act: str = "gelu"
+    hidden_dropout_prob: float | int = 0.0
+    attention_probs_dropout_prob: float | int = 0.0
+    drop_path_rate: float | int = 0.0
+    layer_norm_eps: float = 1e-6
+    initializer_range: float = 0.02
+
+    # masks, targets and predictions are large: Trainer must not gather them in evaluation
+    keys_to_ignore_at_inference = ["predictions", "targets", "bool_masked_pos", "hidden_states", "attentions"]
+
+    def require(self, condition: bool, message: str) -> None:
+        """Part of `validate_architecture`: raises `ValueError(message)` unless `condition` holds."""
+        if not condition:
+            raise ValueError(f"{type(self).__name__}: {message}")
+
+    def validate_architecture(self):
+        self.require(
+            self.hidden_size % self.num_attention_heads == 0,
+            f"hidden_size={self.hidden_size} is not a multiple of num_attention_heads={self.num_attention_heads}",
+        )
+        for name in ("hidden_dropout_prob", "attention_probs_dropout_prob", "drop_path_rate"):
+            self.require(0 <= getattr(self, name) < 1, f"{name}={getattr(self, name)}: expected a value in [0, 1)")

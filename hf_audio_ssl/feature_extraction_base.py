@@ -1,0 +1,209 @@
+# Copyright 2026 The hf_audio_ssl team. Licensed under the Apache License, Version 2.0.
+"""Feature extractors: checked, batched, on any device; saved as `preprocessor_config.json`."""
+
+from collections.abc import Sequence
+
+import numpy as np
+import torch
+from torch import Tensor
+from transformers import BatchFeature, SequenceFeatureExtractor
+
+from hf_audio_ssl.audio.fbank import kaldi_fbank
+
+
+def as_waves(raw_speech, sampling_rate: int | None, expected_rate: int, device=None) -> list[Tensor]:
+    """A clip or a list of clips as float32 tensors (samples,) on `device`.
+
+    Raises:
+        ValueError: wrong or missing sampling rate, integer or complex samples, more than one channel, an empty clip or
+            batch, NaN or infinite samples.
+    """
+    if sampling_rate != expected_rate:
+        raise ValueError(
+            f"sampling_rate: got {sampling_rate}, expected {expected_rate} Hz. "
+            "hf_audio_ssl.audio.io.load(path, sampling_rate=...) resamples."
+        )
+    if isinstance(raw_speech, (np.ndarray, Tensor)):
+        clips = [raw_speech] if raw_speech.ndim < 2 else list(raw_speech)
+    elif isinstance(raw_speech, Sequence) and not isinstance(raw_speech, (str, bytes)) and len(raw_speech):
+        clips = [raw_speech] if isinstance(raw_speech[0], (int, float)) else list(raw_speech)
+    else:
+        raise ValueError(f"raw_speech: got {type(raw_speech).__name__}, expected a 1-D array or a list of 1-D arrays")
+    if not clips:
+        raise ValueError("raw_speech: got an empty batch, expected at least one clip")
+    waves = [_as_wave(clip, index, device) for index, clip in enumerate(clips)]
+    # one check, and one synchronisation, for the whole batch
+    finite = torch.stack([wave.sum() for wave in waves]).isfinite()
+    if not finite.all() and (bad := [i for i, wave in enumerate(waves) if not wave.isfinite().all()]):
+        raise ValueError(f"raw_speech[{bad[0]}]: got NaN or infinite samples, expected finite values in [-1, 1]")
+    return waves
+
+
+def _as_wave(clip, index: int, device) -> Tensor:
+    try:
+        wave = clip if isinstance(clip, Tensor) else torch.from_numpy(np.ascontiguousarray(clip))
+    except (TypeError, ValueError) as error:
+        raise ValueError(f"raw_speech[{index}]: got {type(clip).__name__}, expected a 1-D array of floats") from error
+    if wave.ndim != 1:
+        raise ValueError(
+            f"raw_speech[{index}]: got shape {tuple(wave.shape)}, expected one channel (samples,). "
+            "hf_audio_ssl.audio.io.load(path) mixes down."
+        )
+    if not wave.is_floating_point():
+        raise ValueError(f"raw_speech[{index}]: got {wave.dtype} samples, expected floating point in [-1, 1]")
+    if not len(wave):
+        raise ValueError(f"raw_speech[{index}]: got an empty clip, expected at least one sample")
+    return wave.to(device=device, dtype=torch.float32)
+
+
+class MelFeatureExtractor(SequenceFeatureExtractor):
+    """Waveform -> Kaldi log-mel spectrogram -> pad or cut -> (x - mean) / (2 std).
+
+    Args:
+        sampling_rate: hertz.
+        max_length: frames that `padding="max_length"` pads and `truncation` cuts to.
+        mean, std: of the log mel over the pre-training corpus; see `hf-audio-ssl stats`.
+        frame_length, frame_shift: milliseconds.
+        waveform_scale: factor on the samples before the filter bank (Kaldi's own recipes take 2^15).
+        remove_clip_mean: subtract the clip's mean from its samples first.
+        min_frames: clips with fewer frames are refused where nothing pads them; the model's patch length.
+        pad_value: value of padded frames, in the log-mel domain *before* normalisation.
+    """
+
+    model_input_names = ["input_values"]
+
+    def __init__(
+        self,
+        sampling_rate: int = 16000,
+        num_mel_bins: int = 128,
+        max_length: int = 1024,
+        mean: float = 0.0,
+        std: float = 0.5,
+        frame_length: float = 25.0,
+        frame_shift: float = 10.0,
+        window_type: str = "hanning",
+        waveform_scale: float = 1.0,
+        remove_clip_mean: bool = False,
+        min_frames: int = 1,
+        pad_value: float = 0.0,
+        padding_value: float = 0.0,
+        return_attention_mask: bool = False,
+        **kwargs,
+    ):
+        # a saved file holds both names; the number of mel bins is the one to change
+        kwargs.pop("feature_size", None)
+        super().__init__(
+            feature_size=num_mel_bins,
+            sampling_rate=sampling_rate,
+            padding_value=padding_value,
+            return_attention_mask=return_attention_mask,
+            **kwargs,
+        )
+        self.num_mel_bins = num_mel_bins
+        self.max_length = max_length
+        self.mean = mean
+        self.std = std
+        self.frame_length = frame_length
+        self.frame_shift = frame_shift
+        self.window_type = window_type
+        self.waveform_scale = waveform_scale
+        self.remove_clip_mean = remove_clip_mean
+        self.min_frames = min_frames
+        self.pad_value = pad_value
+
+    def num_frames(self, samples: int) -> int:
+        """Frames of a clip of `samples` samples before padding."""
+        window = int(self.sampling_rate * self.frame_length * 0.001)
+        shift = int(self.sampling_rate * self.frame_shift * 0.001)
+        return 0 if samples < window else 1 + (samples - window) // shift
+
+    def log_mel(self, waves: list[Tensor]) -> tuple[Tensor, Tensor]:
+        """Waves (samples_i,) -> log mel (batch, frames, num_mel_bins), not normalised, and frame counts (batch,)."""
+        if self.remove_clip_mean:
+            waves = [wave - wave.mean() for wave in waves]
+        if self.waveform_scale != 1:
+            waves = [wave * self.waveform_scale for wave in waves]
+        same_length = len({len(wave) for wave in waves}) == 1
+        return kaldi_fbank(
+            torch.stack(waves) if same_length else waves,
+            sampling_rate=self.sampling_rate,
+            num_mel_bins=self.num_mel_bins,
+            frame_length=self.frame_length,
+            frame_shift=self.frame_shift,
+            window_type=self.window_type,
+        )
+
+    def __call__(
+        self,
+        raw_speech: np.ndarray | Tensor | list,
+        sampling_rate: int | None = None,
+        padding: bool | str = "max_length",
+        max_length: int | None = None,
+        truncation: bool = True,
+        pad_to_multiple_of: int | None = None,
+        return_attention_mask: bool | None = None,
+        return_tensors: str | None = "pt",
+        device: str | torch.device | None = None,
+        **kwargs,
+    ) -> BatchFeature:
+        """Features of one clip or a batch.
+
+        Args:
+            raw_speech: samples in [-1, 1], one channel: array or tensor (samples,), or a list of them.
+            sampling_rate: of `raw_speech`, in hertz. Required: a wrong rate is the commonest silent error.
+            padding: "max_length" (to `max_length` frames), "longest" / True (to the longest clip), False (clips of equal length).
+            max_length: frames; `self.max_length` if None.
+            truncation: cut clips that are longer than `max_length`, keeping their start.
+            pad_to_multiple_of: frames.
+            device: where the features are computed and left.
+
+        Returns:
+            `input_values` (batch, frames, num_mel_bins), and `attention_mask` (batch, frames), 1 = real frame, if asked for.
+
+        Raises:
+            ValueError: see `as_waves`; a clip that is shorter than one window, or, where nothing pads it, than
+                `min_frames`; unknown `padding`; clips of different lengths without padding.
+        """
+        if padding not in (True, False, "max_length", "longest", "do_not_pad"):
+            raise ValueError(f"padding: got {padding!r}, expected 'max_length', 'longest' (True) or 'do_not_pad' (False)")
+        for name, value in (("max_length", max_length), ("pad_to_multiple_of", pad_to_multiple_of)):
+            if value is not None and (isinstance(value, bool) or not isinstance(value, int) or value < 1):
+                raise ValueError(f"{name}: got {value!r}, expected a positive number of frames")
+        if return_tensors not in (None, "pt", "np"):
+            raise ValueError(f"return_tensors: got {return_tensors!r}, expected 'pt', 'np' or None")
+        waves = as_waves(raw_speech, sampling_rate, self.sampling_rate, device)
+        shortest = self.num_frames(min(len(wave) for wave in waves))
+        needed = 1 if padding == "max_length" else self.min_frames
+        if shortest < needed:
+            raise ValueError(
+                f"raw_speech: got a clip of {min(len(wave) for wave in waves)} samples ({shortest} frames), expected at "
+                f"least {needed} frames of {self.frame_length:g} ms every {self.frame_shift:g} ms"
+            )
+
+        features, counts = self.log_mel(waves)
+        limit = max_length or self.max_length
+        length = limit if padding == "max_length" else features.shape[1]
+        if truncation:
+            length = min(length, limit)
+        elif padding == "max_length":
+            length = max(length, features.shape[1])
+        if padding in (False, "do_not_pad") and len({min(c, length) for c in counts.tolist()}) > 1:
+            raise ValueError(f"raw_speech: got clips of {counts.tolist()} frames, expected equal lengths with padding=False")
+        if pad_to_multiple_of:
+            length += -length % pad_to_multiple_of
+        if features.shape[1] > length:
+            features = features[:, :length]
+        elif features.shape[1] < length:
+            features = torch.nn.functional.pad(features, (0, 0, 0, length - features.shape[1]))
+        real = torch.arange(length, device=features.device) < counts[:, None]
+        if self.pad_value:
+            features = features.masked_fill(~real[..., None], self.pad_value)
+        # padded frames are normalised too: the originals pad before they normalise
+        features = features.sub_(self.mean).div_(2 * self.std)
+
+        batch = {"input_values": features}
+        if self.return_attention_mask if return_attention_mask is None else return_attention_mask:
+            batch["attention_mask"] = real.to(torch.int32)
+        if return_tensors != "pt":
+            batch = {name: value.cpu().numpy() for name, value in batch.items()}
+        return BatchFeature(batch)

@@ -1,0 +1,226 @@
+# Copyright 2026 The hf_audio_ssl team. Licensed under the Apache License, Version 2.0.
+"""What every model of the zoo has: initialisation tags, synchronised teachers, and `encode`."""
+
+import math
+from collections import defaultdict
+from typing import Literal, NamedTuple
+
+import torch
+from torch import Tensor, nn
+from transformers import PreTrainedModel
+from transformers import initialization as init
+from transformers.utils import logging
+
+from hf_audio_ssl.feature_extraction_base import as_waves
+
+logger = logging.get_logger(__name__)
+
+
+class FrameEmbeddings(NamedTuple):
+    """`embeddings` (frames, dim) and `times` (frames,), the centre of each frame in seconds."""
+
+    embeddings: Tensor
+    times: Tensor
+
+
+class AudioSSLPreTrainedModel(PreTrainedModel):
+    """Base class of all models.
+
+    A base model (the encoder) implements `split_tokens` and `input_steps_per_frame`; a pre-training head with an EMA
+    teacher names it in `teacher_pairs` and updates it in `after_optimizer_step`.
+    """
+
+    main_input_name = "input_values"
+    input_modalities = ("audio",)
+    supports_gradient_checkpointing = True
+    _supports_sdpa = True
+    _supports_flash_attn = True
+    _supports_flex_attn = True
+    _supports_attention_backend = True
+    _can_compile_fullgraph = True
+    # losses do not divide by num_items_in_batch; without this Trainer multiplies them by the accumulation steps
+    accepts_loss_kwargs = False
+
+    # how `encode` turns audio into input_values if the model's folder holds no preprocessor_config.json
+    feature_extractor_class: type
+    # fields of the pre-training output that tell learning from collapse, and the range that is normal
+    collapse_meters: dict[str, tuple[float | None, float | None]] = {}
+
+    @torch.no_grad()
+    def _init_weights(self, module):
+        """transformers' default, unless a leaf carries a tag `_ssl_init` (containers are skipped for code outside transformers)."""
+        tag = getattr(module, "_ssl_init", None)
+        if tag is None:
+            super()._init_weights(module)
+        elif tag == "torch_default":
+            init.kaiming_uniform_(module.weight, a=math.sqrt(5))
+            bound = 1 / math.sqrt(module.weight[0].numel())
+            init.uniform_(module.bias, -bound, bound)
+        elif tag == "xavier_uniform":
+            # as if the kernel were one matrix (out, in * height * width)
+            bound = math.sqrt(6 / (module.weight.shape[0] + module.weight[0].numel()))
+            init.uniform_(module.weight, -bound, bound)
+            init.zeros_(module.bias)
+        elif tag == "trunc_normal":
+            init.trunc_normal_(module.weight, std=self.config.initializer_range)
+            init.zeros_(module.bias)
+        else:
+            raise ValueError(f"unknown initialisation tag {tag!r} on {type(module).__name__}")
+
+    # -- pre-training -------------------------------------------------------------------------------------------------
+
+    def teacher_pairs(self) -> list[tuple[nn.Module, nn.Module]]:
+        """(teacher, student) modules. A teacher that a checkpoint does not hold starts as a copy of its student."""
+        return []
+
+    def after_optimizer_step(self, step: int) -> None:
+        """Called by the training loop once `step` optimizer updates are complete: teachers, temperatures, queues."""
+
+    def _initialize_missing_keys(self, *args, **kwargs) -> None:
+        orphans = [
+            (teacher, student)
+            for teacher, student in self.teacher_pairs()
+            if not any(getattr(p, "_is_hf_initialized", False) for p in teacher.parameters())
+        ]
+        super()._initialize_missing_keys(*args, **kwargs)
+        for teacher, student in orphans:
+            teacher.load_state_dict(student.state_dict())
+
+    # -- embeddings ---------------------------------------------------------------------------------------------------
+
+    def split_tokens(self, hidden_states: Tensor, attention_mask: Tensor | None) -> tuple[Tensor | None, Tensor, Tensor]:
+        """Hidden states of one layer -> clip token (batch, dim) or None, frames (batch, time, dim), valid frames (batch, time)."""
+        raise NotImplementedError
+
+    @property
+    def input_steps_per_frame(self) -> int:
+        """Steps of `input_values` along time per embedding frame."""
+        raise NotImplementedError
+
+    def own_feature_extractor(self):
+        """The extractor saved beside the weights, or the method's default one."""
+        path = self.config._name_or_path
+        if path:
+            try:
+                return self.feature_extractor_class.from_pretrained(path)
+            except OSError:
+                logger.warning(f"{path} holds no preprocessor_config.json: using {self.feature_extractor_class.__name__}()")
+        return self.feature_extractor_class()
+
+    @torch.no_grad()
+    def encode(
+        self,
+        audio,
+        sampling_rate: int,
+        *,
+        pool: Literal["mean", "mean_std", "cls", "frames"] = "mean",
+        layers: int | list[int] = -1,
+        window: float | None = None,
+        hop: float | None = None,
+        batch_size: int = 16,
+        feature_extractor=None,
+    ) -> Tensor | list[FrameEmbeddings]:
+        """Embeddings of clips of any length, independent of how they are batched or padded.
+
+        Args:
+            audio: samples in [-1, 1], one channel: array or tensor (samples,), or a list of them.
+            pool: mean of the frames over time, mean and standard deviation, class token, or all frames.
+            layers: index into the hidden states (0 = the first block's input, -1 = the last block's output), or several,
+                which are concatenated.
+            window, hop: seconds; longer clips are cut into windows whose overlaps are averaged. Default: the extractor's
+                `max_length`, and half of it.
+            batch_size: windows per forward pass; bounds the memory.
+
+        Returns:
+            Tensor (clips, dim) on the CPU; for `pool="frames"` a list with `FrameEmbeddings` for each clip.
+
+        Raises:
+            ValueError: bad audio (see `as_waves`), unknown `pool`, or a hop that is longer than the window.
+        """
+        model = self.base_model
+        extractor = feature_extractor or self.own_feature_extractor()
+        if pool not in ("mean", "mean_std", "cls", "frames"):
+            raise ValueError(f"pool: got {pool!r}, expected 'mean', 'mean_std', 'cls' or 'frames'")
+        waves = as_waves(audio, sampling_rate, extractor.sampling_rate)
+        span, stride = _window_in_frames(model, extractor, window, hop)
+        pieces = _cut(waves, model, extractor, span, stride)
+
+        indices = [layers] if isinstance(layers, int) else list(layers)
+        was_training = model.training
+        model.eval()
+        frames, tokens = defaultdict(list), defaultdict(list)
+        for begin in range(0, len(pieces), batch_size):
+            batch = pieces[begin : begin + batch_size]
+            inputs = extractor(
+                [wave for _, _, wave in batch],
+                sampling_rate=sampling_rate,
+                padding="longest",
+                truncation=False,
+                pad_to_multiple_of=model.input_steps_per_frame,
+                return_attention_mask=True,
+                device=self.device,
+            )
+            states = model(**inputs, output_hidden_states=True).hidden_states
+            split = [model.split_tokens(states[i], inputs["attention_mask"]) for i in indices]
+            embeddings = torch.cat([frames_ for _, frames_, _ in split], dim=-1).float().cpu()
+            counts = split[0][2].sum(dim=1).tolist()
+            if pool == "cls":
+                if split[0][0] is None:
+                    raise ValueError(f"pool: got 'cls', but {type(model).__name__} has no class token")
+                clip_tokens = torch.cat([token for token, _, _ in split], dim=-1).float().cpu()
+            for row, (clip, start, _) in enumerate(batch):
+                if pool == "cls":
+                    tokens[clip].append(clip_tokens[row])
+                else:
+                    frames[clip].append((start, embeddings[row, : counts[row]]))
+        model.train(was_training)
+
+        if pool == "cls":
+            return torch.stack([torch.stack(tokens[clip]).mean(0) for clip in range(len(waves))])
+        merged = [_overlap_average(frames[clip]) for clip in range(len(waves))]
+        if pool == "mean":
+            return torch.stack([x.mean(0) for x in merged])
+        if pool == "mean_std":
+            return torch.stack([torch.cat([x.mean(0), x.std(0, correction=0)]) for x in merged])
+        seconds = model.input_steps_per_frame * extractor.frame_shift / 1000
+        offset = (extractor.frame_length - extractor.frame_shift) / 2000
+        return [FrameEmbeddings(x, (torch.arange(len(x)) + 0.5) * seconds + offset) for x in merged]
+
+
+def _window_in_frames(model, extractor, window: float | None, hop: float | None) -> tuple[int, int]:
+    """Window and hop in embedding frames."""
+    seconds = model.input_steps_per_frame * extractor.frame_shift / 1000
+    span = extractor.max_length // model.input_steps_per_frame if window is None else round(window / seconds)
+    stride = max(span // 2, 1) if hop is None else round(hop / seconds)
+    if not 1 <= stride <= span:
+        raise ValueError(
+            f"window={window}, hop={hop}: expected {seconds:g} s (one frame) <= hop <= window; this model's frames make "
+            f"that {stride} and {span} frames"
+        )
+    return span, stride
+
+
+def _cut(waves, model, extractor, span: int, stride: int) -> list[tuple[int, int, Tensor]]:
+    """(clip, first embedding frame, samples) of every window; windows lie on the grid of embedding frames."""
+    steps = model.input_steps_per_frame
+    shift = extractor.sampling_rate * extractor.frame_shift / 1000
+    overhang = extractor.sampling_rate * (extractor.frame_length - extractor.frame_shift) / 1000
+    pieces = []
+    for clip, wave in enumerate(waves):
+        total = max(extractor.num_frames(len(wave)) // steps, 1)
+        for start in range(0, max(total - span, 0) + stride, stride) if total > span else (0,):
+            if start >= total:
+                break
+            begin = int(start * steps * shift)
+            end = len(wave) if total <= span else int(begin + span * steps * shift + overhang)
+            pieces.append((clip, start, wave[begin:end]))
+    return pieces
+
+
+def _overlap_average(windows: list[tuple[int, Tensor]]) -> Tensor:
+    length = max(start + len(x) for start, x in windows)
+    total, weight = windows[0][1].new_zeros(length, windows[0][1].shape[1]), windows[0][1].new_zeros(length, 1)
+    for start, x in windows:
+        total[start : start + len(x)] += x
+        weight[start : start + len(x)] += 1
+    return total / weight

@@ -1,0 +1,33 @@
+# Copyright 2026 The hf_audio_ssl team. Licensed under the Apache License, Version 2.0.
+"""Patches of a spectrogram."""
+
+from torch import Tensor, nn
+
+
+class PatchEmbedding(nn.Module):
+    """(batch, frames, mels) -> (batch, time patches * mel patches, hidden_size), time-major; tail frames are dropped.
+
+    Xavier-uniform over the flattened kernel, as in MAE.
+    """
+
+    def __init__(self, patch_size: int, hidden_size: int):
+        super().__init__()
+        self.patch_size = patch_size
+        self.projection = nn.Conv2d(1, hidden_size, kernel_size=patch_size, stride=patch_size)
+        self.projection._ssl_init = "xavier_uniform"
+
+    def forward(self, input_values: Tensor) -> Tensor:
+        if input_values.ndim != 3 or input_values.shape[1] < self.patch_size:
+            raise ValueError(
+                f"input_values: got shape {tuple(input_values.shape)}, expected (batch, frames, mel bins) "
+                f"with at least one patch of {self.patch_size} frames"
+            )
+        x = self.projection(input_values[:, None].to(self.projection.weight.dtype))
+        return x.flatten(2).transpose(1, 2)
+
+
+def patch_attention_mask(attention_mask: Tensor, patch_size: int, num_mel_patches: int) -> Tensor:
+    """Frame mask (batch, frames), 1 = real -> patch mask (batch, patches), bool. A patch counts if all its frames are real."""
+    frames = attention_mask.shape[1] // patch_size * patch_size
+    rows = attention_mask[:, :frames].bool().unflatten(1, (-1, patch_size)).all(dim=2)
+    return rows.repeat_interleave(num_mel_patches, dim=1)
