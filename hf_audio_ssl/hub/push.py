@@ -16,6 +16,7 @@ from hf_audio_ssl.hub.bundle import NOT_FOR_THE_HUB, bundle, method_of
 from hf_audio_ssl.hub.card import ADAPTER_CONFIG, is_local, render_card
 
 CARD = "README.md"
+UNFILLED = "[More Information Needed]"  # in the card that PEFT saves beside an adapter
 
 
 def push(
@@ -31,7 +32,7 @@ def push(
     """Upload a saved model folder and return its URL. The folder itself is left as it is.
 
     Creates the repository (and the branch `revision`) if needed. Adds the code for `trust_remote_code`, and a card if
-    the folder has none. Training state (optimizer, checkpoints, pickles) stays at home.
+    the folder has none or an unfilled template. Training state (optimizer, checkpoints, pickles) stays at home.
 
     Args:
         folder: what `save_pretrained` wrote: a model, or a PEFT adapter, whose code is its base model's.
@@ -74,8 +75,9 @@ def push(
             url = api.create_repo(repo_id, private=private, exist_ok=True)
             if private and not api.model_info(url.repo_id).private:
                 raise ValueError(f"private=True, but {url.repo_id} exists and is public: nothing was uploaded")
-            if not (folder / CARD).is_file():
-                render_card(copy, repo_id=url.repo_id).save(Path(copy) / CARD)
+            card = Path(copy) / CARD
+            if not card.is_file() or UNFILLED in card.read_text(encoding="utf-8"):
+                render_card(folder, repo_id=url.repo_id).save(card)
             if revision:
                 api.create_branch(url.repo_id, branch=revision, exist_ok=True)
             api.upload_folder(

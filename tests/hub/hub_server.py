@@ -77,6 +77,8 @@ class HubServer:
         self._http = ThreadingHTTPServer(("127.0.0.1", 0), type("Handler", (_Handler,), {"hub": self}))
         self._http.daemon_threads = True
         self.url = f"http://127.0.0.1:{self._http.server_address[1]}"
+        # another host to the client, which follows redirects within one and then misses the headers of the first
+        self.storage_url = self.url.replace("127.0.0.1", "localhost")
 
     def __enter__(self):
         threading.Thread(target=self._http.serve_forever, kwargs={"poll_interval": 0.05}, daemon=True).start()
@@ -285,10 +287,10 @@ class _Handler(BaseHTTPRequestHandler):
             oid, size = wanted["oid"], wanted["size"]
             answer = {"oid": oid, "size": size}
             if not self.hub.blob(oid).exists():
-                upload = {"href": f"{self.hub.url}/lfs/{oid}"}
+                upload = {"href": f"{self.hub.storage_url}/lfs/{oid}"}
                 if size > self.hub.part_size:
                     numbers = range(1, -(-size // self.hub.part_size) + 1)
-                    upload["header"] = {str(n): f"{self.hub.url}/lfs/{oid}?part={n}" for n in numbers}
+                    upload["header"] = {str(n): f"{self.hub.storage_url}/lfs/{oid}?part={n}" for n in numbers}
                     upload["header"]["chunk_size"] = str(self.hub.part_size)
                 verify = {"href": f"{self.hub.url}/{repo_id}.git/info/lfs/verify"}
                 answer["actions"] = {"upload": upload, "verify": verify}
@@ -366,7 +368,7 @@ class _Handler(BaseHTTPRequestHandler):
             location = f"/api/resolve-cache/models/{repo_id}/{oid}/{path}"
             return self._reply(b"", 307, Location=location, **headers)
         linked = {"X-Linked-ETag": f'"{entry.sha256}"', "X-Linked-Size": entry.size}
-        self._reply(b"", 302, Location=f"{self.hub.url}/cdn/{entry.sha256}", **headers, **linked)
+        self._reply(b"", 302, Location=f"{self.hub.storage_url}/cdn/{entry.sha256}", **headers, **linked)
 
     def cached(self, repo_id, oid, path):
         entry = self._repository(repo_id).commits[oid][path]
@@ -374,6 +376,8 @@ class _Handler(BaseHTTPRequestHandler):
         self._send(entry.sha256, **headers)
 
     def cdn(self, sha256):
+        if self.headers.get("Authorization"):
+            raise _Refusal(400, "storage takes signed addresses, and the user's token is none of its business")
         self._send(sha256, **{"ETag": f'"{sha256}"', "Content-Type": "application/octet-stream"})
 
     def _send(self, sha256: str, **headers):
