@@ -1,0 +1,388 @@
+# Copyright 2026 The hf_audio_ssl team. Licensed under the Apache License, Version 2.0.
+"""Supervised fine-tuning of any method for clip classification, in full or with LoRA, on `transformers.Trainer`.
+
+What audio recipes need beyond `Trainer`: features computed on the device, mixup and SpecAugment, soft targets, a
+learning rate that falls towards the input layers, and sampling that balances classes. The result is a folder that
+`pipeline("audio-classification")` opens.
+"""
+
+import dataclasses
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from functools import partial
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+from transformers import PreTrainedModel, Trainer, TrainingArguments
+from transformers.trainer_utils import EvalPrediction
+
+from hf_audio_ssl.audio.augment import mixup, noise_and_roll, roll_waveform, sample_beta, spec_augment
+from hf_audio_ssl.losses.classification import classification_loss
+
+# name of a loss -> (sigmoid instead of softmax, reduction of the binary cross-entropy)
+LOSSES = {
+    "cross_entropy": (False, "mean"),
+    "bce": (True, "mean"),
+    "bce_per_label": (True, "labels"),
+    "bce_per_clip": (True, "batch"),
+}
+
+
+@dataclass
+class FinetuningArguments(TrainingArguments):
+    """`TrainingArguments` with the optimizer defaults of EAT's fine-tuning (arXiv 2401.03497), and what they lack."""
+
+    _VALID_DICT_FIELDS = [*TrainingArguments._VALID_DICT_FIELDS, "config_overrides", "feature_overrides"]
+
+    model: str | None = field(default=None, metadata={"help": "Folder or Hub id of a pre-trained model."})
+    dataset: str | None = field(default=None, metadata={"help": "Folder, Hub data set name, or 'synthetic'."})
+    dataset_config: str | None = field(default=None, metadata={"help": "Configuration of a Hub data set."})
+    train_split: str | None = field(
+        default=None, metadata={"help": "Split to train on, where the data set has splits."}
+    )
+    eval_split: str | None = field(
+        default=None, metadata={"help": "Split to evaluate on; without it a part of the training split is held out."}
+    )
+    eval_share: float = field(
+        default=0.2, metadata={"help": "Share of the clips that is held out without eval_split."}
+    )
+    group_pattern: str | None = field(
+        default=None,
+        metadata={"help": "Regular expression whose first group, searched in the path, names a clip's group (speaker, "
+                  "recording). Held-out clips are then whole groups."},
+    )  # fmt: skip
+    label_column: str | None = field(
+        default=None, metadata={"help": "Column of a Hub data set that holds the labels."}
+    )
+    audio_column: str | None = field(default=None, metadata={"help": "Column of a Hub data set that holds the audio."})
+    clip_seconds: float | None = field(
+        default=None, metadata={"help": "Crop longer clips to this, at random in training; whole clips if not given."}
+    )
+    config_overrides: dict | str | None = field(
+        default=None, metadata={"help": "Model config fields to change, as JSON: '{\"drop_path_rate\": 0.1}'."}
+    )
+    feature_overrides: dict | str | None = field(
+        default=None, metadata={"help": "Feature extractor fields to change, as JSON: '{\"max_length\": 512}'."}
+    )
+
+    loss: str | None = field(
+        default=None,
+        metadata={
+            "help": "cross_entropy (default for one label per clip); bce, a mean over clips and classes (default for "
+            "several labels per clip); bce_per_label, summed and divided by the labels (AudioSet); bce_per_clip, "
+            "summed and divided by the clips (Speech Commands).",
+            "choices": list(LOSSES),
+        },
+    )
+    layer_decay: float = field(
+        default=1.0, metadata={"help": "Factor on the learning rate of each layer against the layer above it."}
+    )
+    mixup_alpha: float = field(
+        default=0.0, metadata={"help": "Parameter of mixup's Beta(alpha, alpha); 0 = no mixup."}
+    )
+    mixup_prob: float = field(default=0.9, metadata={"help": "Share of the batches that are mixed."})
+    specaug_ratio: float = field(
+        default=0.0, metadata={"help": "Largest share of frames and of mels hidden; 0 = none."}
+    )
+    roll: bool = field(default=False, metadata={"help": "Rotate waveforms in time and vary their level."})
+    noise: bool = field(default=False, metadata={"help": "Noise and a small shift on features (Speech Commands)."})
+    weighted_sampling: bool = field(default=False, metadata={"help": "Draw clips of rare classes more often."})
+    samples_per_epoch: int | None = field(default=None, metadata={"help": "Clips per epoch of weighted sampling."})
+
+    lora: bool = field(
+        default=False, metadata={"help": "Train low-rank adapters (and the head) instead of the encoder."}
+    )
+    lora_rank: int = field(default=8, metadata={"help": "Rank of the adapters."})
+    lora_alpha: float = field(default=16.0, metadata={"help": "Scale of the adapters: alpha / rank."})
+    lora_dropout: float = field(default=0.0, metadata={"help": "Dropout before the adapters."})
+    lora_targets: list[str] = field(
+        default_factory=lambda: ["q_proj", "v_proj"],
+        metadata={"help": "Names of the linear layers to adapt, or all-linear.", "nargs": "+"},
+    )
+    lora_merge: bool = field(
+        default=True, metadata={"help": "Also save a complete model with the adapters merged into the weights."}
+    )
+
+    # changed defaults of TrainingArguments
+    learning_rate: float = field(default=5e-5, metadata={"help": "Peak learning rate of the top layers and the head."})
+    weight_decay: float = field(default=0.05, metadata={"help": "On matrices; vectors and biases have none."})
+    adam_beta2: float = field(default=0.95, metadata={"help": "Adam's second beta."})
+    lr_scheduler_type: str = field(default="cosine_with_min_lr", metadata={"help": "Schedule after the warm-up."})
+    warmup_steps: float = field(default=0.1, metadata={"help": "Updates, or a share of all updates if below 1."})
+    remove_unused_columns: bool = field(default=False, metadata={"help": "Must stay false: batches hold waveforms."})
+
+    def __post_init__(self):
+        if self.loss is not None and self.loss not in LOSSES:
+            raise ValueError(f"`loss` must be one of {', '.join(LOSSES)}, got {self.loss!r}")
+        for name, low, high in (
+            ("eval_share", 0, 1),
+            ("mixup_prob", 0, 1),
+            ("specaug_ratio", 0, 1),
+            ("layer_decay", 0, 1),
+        ):
+            if not low <= getattr(self, name) <= high:
+                raise ValueError(f"`{name}` must lie between {low} and {high}, got {getattr(self, name)}")
+        if self.mixup_alpha < 0:
+            raise ValueError(f"`mixup_alpha` must not be negative, got {self.mixup_alpha}")
+        if self.lora and self.layer_decay != 1:
+            raise ValueError("`layer_decay` is for full fine-tuning: with `lora` it must be 1")
+        if self.lr_scheduler_type == "cosine_with_min_lr" and self.lr_scheduler_kwargs is None:
+            self.lr_scheduler_kwargs = {"min_lr_rate": 0.02}  # EAT: from 5e-5 down to 1e-6
+        super().__post_init__()
+
+
+@dataclass(frozen=True)
+class FinetuningResult:
+    """`metrics` of the last evaluation, `history` as the Trainer logged it, and where the models lie."""
+
+    output_dir: Path
+    metrics: dict[str, float]
+    history: list[dict]
+    adapter_dir: Path | None = None
+
+
+def encoder_layers(model: PreTrainedModel) -> nn.ModuleList:
+    """The stack of layers of the encoder: the `nn.ModuleList` below the base model that holds the most parameters."""
+    lists = [module for module in model.base_model.modules() if isinstance(module, nn.ModuleList)]
+    if not lists:
+        raise ValueError(f"{type(model.base_model).__name__} holds no nn.ModuleList of layers: no layer-wise decay")
+    return max(lists, key=lambda layers: sum(p.numel() for p in layers.parameters()))
+
+
+def parameter_groups(
+    model: PreTrainedModel, *, learning_rate: float, weight_decay: float, layer_decay: float = 1.0
+) -> list[dict]:
+    """Optimizer groups with layer-wise learning rates, and weight decay on matrices only.
+
+    Layer `i` of `depth` trains at `learning_rate * layer_decay ** (depth - i)`; embeddings, norms outside the layers
+    and the head train at the full rate (EAT's fine-tuning, where BEiT would also slow the embeddings).
+    """
+    scale = {}
+    if layer_decay != 1:
+        layers = encoder_layers(model)
+        for i, layer in enumerate(layers):
+            scale |= {parameter: layer_decay ** (len(layers) - i) for parameter in layer.parameters()}
+    groups = {}
+    for parameter in model.parameters():
+        if parameter.requires_grad:
+            key = (scale.get(parameter, 1.0), weight_decay if parameter.ndim > 1 else 0.0)
+            groups.setdefault(key, []).append(parameter)
+    return [
+        {"params": parameters, "lr": learning_rate * factor, "weight_decay": decay}
+        for (factor, decay), parameters in sorted(groups.items(), key=lambda item: item[0])
+    ]
+
+
+class EpochWeightedSampler(torch.utils.data.Sampler):
+    """Draws with replacement in proportion to `weights`; the draw depends on the seed and the epoch only."""
+
+    def __init__(self, weights: Sequence[float], num_samples: int, seed: int):
+        self.weights = torch.as_tensor(weights, dtype=torch.float64)
+        self.num_samples, self.seed, self.epoch = num_samples, seed, 0
+
+    def set_epoch(self, epoch: int) -> None:
+        self.epoch = epoch
+
+    def __len__(self) -> int:
+        return self.num_samples
+
+    def __iter__(self):
+        generator = torch.Generator().manual_seed(self.seed * 1_000_003 + self.epoch)
+        yield from torch.multinomial(self.weights, self.num_samples, replacement=True, generator=generator).tolist()
+
+
+def collate(clips: list[dict], num_labels: int, multi_label: bool) -> dict:
+    """Pad waveforms to `audio` (batch, samples); `labels` are class ids (batch,), or multi-hot (batch, num_labels)."""
+    audio = [clip["audio"] for clip in clips]
+    if multi_label:
+        labels = torch.stack([_multi_hot(clip["label"], num_labels) for clip in clips])
+    else:
+        labels = torch.tensor([clip["label"] for clip in clips])
+    # labels come first: the Trainer reads the batch size from the first tensor
+    return {
+        "labels": labels,
+        "audio": nn.utils.rnn.pad_sequence(audio, batch_first=True),
+        "lengths": [len(wave) for wave in audio],
+    }
+
+
+def _multi_hot(label_ids: Sequence[int], num_labels: int) -> Tensor:
+    row = torch.zeros(num_labels)
+    row[torch.as_tensor(label_ids, dtype=torch.long)] = 1
+    return row
+
+
+def classification_metrics(prediction: EvalPrediction) -> dict[str, float]:
+    """Accuracy for class ids; mean average precision, ROC area and d-prime for multi-hot labels."""
+    from hf_audio_ssl.evaluation import scores
+
+    logits, labels = prediction.predictions, prediction.label_ids
+    if labels.ndim == 1:
+        return {"accuracy": scores.accuracy(logits.argmax(-1), labels)}
+    return {
+        "mAP": scores.mean_average_precision(logits, labels),
+        "roc_auc": scores.roc_auc(logits, labels),
+        "d_prime": scores.d_prime(logits, labels),
+    }
+
+
+class FinetuningTrainer(Trainer):
+    """`Trainer` over waveforms: features, augmentation and loss are batched on the device.
+
+    `processing_class` is the feature extractor. All randomness of a step is drawn from torch's global generators,
+    which `Trainer` saves and restores with its checkpoints.
+    """
+
+    def __init__(self, *args, sample_weights: Sequence[float] | None = None, **kwargs):
+        super().__init__(*args, **kwargs)
+        self.sample_weights = sample_weights
+        # the loss below is a mean over the batch: the Trainer must divide it by the accumulation steps itself
+        self.model_accepts_loss_kwargs = False
+        self.label_smoother = None  # it takes class ids only; smoothing is part of the loss below
+
+    def _get_train_sampler(self, train_dataset=None):
+        if self.sample_weights is None:
+            return super()._get_train_sampler(train_dataset)
+        count = self.args.samples_per_epoch or len(self.sample_weights)
+        return EpochWeightedSampler(self.sample_weights, count, self.args.data_seed or self.args.seed)
+
+    def create_optimizer(self, model=None):
+        if self.optimizer is None:
+            model = self.model if model is None else model
+            groups = parameter_groups(
+                model,
+                learning_rate=self.args.learning_rate,
+                weight_decay=self.args.weight_decay,
+                layer_decay=self.args.layer_decay,
+            )
+            optimizer_class, options = self.get_optimizer_cls_and_kwargs(self.args, model)
+            self.optimizer = optimizer_class(groups, **options)
+        return self.optimizer
+
+    def _prepare_inputs(self, inputs: dict) -> dict:
+        inputs = super()._prepare_inputs(inputs)
+        audio, lengths = inputs.pop("audio"), inputs.pop("lengths")
+        if self.model.training and self.args.roll:
+            audio = roll_waveform(audio, lengths=torch.tensor(lengths, device=audio.device))
+        features = self.processing_class(
+            [wave[:length] for wave, length in zip(audio, lengths)],
+            sampling_rate=self.processing_class.sampling_rate,
+            return_tensors="pt",
+            device=audio.device,
+        )
+        return {**inputs, **features}
+
+    def _augment(self, features: Tensor, targets: Tensor) -> tuple[Tensor, Tensor]:
+        """Noise, then mixup, then SpecAugment on `(batch, ...)` features and `(batch, classes)` targets."""
+        args = self.args
+        if args.noise:
+            features = noise_and_roll(features)
+        if args.mixup_alpha > 0:
+            lam = sample_beta(args.mixup_alpha, args.mixup_alpha, device=features.device)
+            skip = torch.rand((), device=features.device) >= args.mixup_prob
+            features, targets = mixup(features, targets, lam.masked_fill(skip, 1.0))
+        if args.specaug_ratio > 0:
+            features = spec_augment(features, freq_ratio=args.specaug_ratio, time_ratio=args.specaug_ratio)
+        return features, targets
+
+    def compute_loss(self, model, inputs: dict, return_outputs: bool = False, num_items_in_batch=None):
+        inputs = dict(inputs)
+        labels = inputs.pop("labels")
+        sigmoid, reduction = LOSSES[self.args.loss]
+        targets, smoothing = labels, 0.0
+        if labels.ndim == 1 and (sigmoid or model.training):
+            targets = F.one_hot(labels, self.model.config.num_labels).float()
+        if model.training:
+            smoothing = self.args.label_smoothing_factor
+            name = self.processing_class.model_input_names[0]
+            inputs[name], targets = self._augment(inputs[name], targets)
+        outputs = model(**inputs)
+        loss = classification_loss(
+            outputs.logits.float(), targets, multi_label=sigmoid, reduction=reduction, label_smoothing=smoothing
+        )
+        return (loss, outputs) if return_outputs else loss
+
+
+def add_lora(model: PreTrainedModel, args: FinetuningArguments):
+    """Freeze the encoder and put adapters into its linear layers; the head is trained in full."""
+    from peft import LoraConfig, get_peft_model
+
+    # modules that only norm stay frozen: an affine in front of a linear layer adds nothing that the layer cannot learn
+    head = [
+        name
+        for name, module in model.named_children()
+        if name != model.base_model_prefix and any(p.ndim > 1 for p in module.parameters())
+    ]
+    targets = args.lora_targets[0] if args.lora_targets == ["all-linear"] else args.lora_targets
+    config = LoraConfig(
+        r=args.lora_rank,
+        lora_alpha=args.lora_alpha,
+        lora_dropout=args.lora_dropout,
+        target_modules=targets,
+        modules_to_save=head,
+    )
+    return get_peft_model(model, config)
+
+
+def finetune(
+    model: PreTrainedModel,
+    feature_extractor,
+    train_dataset,
+    args: FinetuningArguments,
+    *,
+    eval_dataset=None,
+    label_names: Sequence[str] | None = None,
+    sample_weights: Sequence[float] | None = None,
+    callbacks: Sequence = (),
+) -> FinetuningResult:
+    """Fine-tune a model with a classification head and save it with its feature extractor to `args.output_dir`.
+
+    Args:
+        model: a `...ForAudioClassification` with `config.num_labels` classes.
+        feature_extractor: the one it was pre-trained with; takes a list of waveforms on any device.
+        train_dataset, eval_dataset: items `{"audio": float32 (samples,), "label": int or list of ints}`, as
+            `ClipDataset` gives them; lists make the task multi-label.
+        label_names: written into the config, so that the pipeline answers with names.
+        sample_weights: one per training clip, with `args.weighted_sampling`.
+        callbacks: further `TrainerCallback`s.
+
+    With `args.lora` the adapter is saved to `output_dir/adapter`, and the merged model to `output_dir` if
+    `args.lora_merge`.
+    """
+    multi_label = not isinstance(train_dataset[0]["label"], int | np.integer)
+    args = dataclasses.replace(args, loss=args.loss or ("bce" if multi_label else "cross_entropy"))
+    sigmoid, _ = LOSSES[args.loss]
+    if multi_label and not sigmoid:
+        raise ValueError("clips with several labels need one of the bce losses, got loss='cross_entropy'")
+    model.config.problem_type = "multi_label_classification" if sigmoid else "single_label_classification"
+    num_labels = model.config.num_labels
+    if label_names is not None:
+        if len(label_names) != num_labels:
+            raise ValueError(f"the model has {num_labels} classes, but there are {len(label_names)} `label_names`")
+        model.config.id2label = dict(enumerate(label_names))
+        model.config.label2id = {name: i for i, name in enumerate(label_names)}
+
+    trainer = FinetuningTrainer(
+        model=add_lora(model, args) if args.lora else model,
+        args=args,
+        train_dataset=train_dataset,
+        eval_dataset=eval_dataset,
+        data_collator=partial(collate, num_labels=num_labels, multi_label=multi_label),
+        processing_class=feature_extractor,
+        compute_metrics=classification_metrics,
+        sample_weights=sample_weights if args.weighted_sampling else None,
+        callbacks=list(callbacks),
+    )
+    trainer.train(resume_from_checkpoint=args.resume_from_checkpoint)
+    metrics = trainer.evaluate() if eval_dataset is not None else {}
+
+    output_dir = Path(args.output_dir)
+    adapter_dir = output_dir / "adapter" if args.lora else None
+    trainer.save_model(str(adapter_dir or output_dir))
+    if args.lora and args.lora_merge and trainer.is_world_process_zero():
+        trainer.accelerator.unwrap_model(trainer.model).merge_and_unload().save_pretrained(output_dir)
+        feature_extractor.save_pretrained(output_dir)
+    return FinetuningResult(output_dir, metrics, trainer.state.log_history, adapter_dir)

@@ -1,0 +1,291 @@
+# Copyright 2026 The hf_audio_ssl team. Licensed under the Apache License, Version 2.0.
+import math
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+import torch
+from transformers import ASTConfig, ASTForAudioClassification, AutoModelForAudioClassification, pipeline
+
+from hf_audio_ssl import EatConfig, EatFeatureExtractor, EatForAudioClassification, EatForPreTraining
+from hf_audio_ssl.training.finetuning import (
+    EpochWeightedSampler,
+    FinetuningArguments,
+    FinetuningTrainer,
+    add_lora,
+    collate,
+    encoder_layers,
+    finetune,
+    parameter_groups,
+)
+
+RATE = 16000
+NAMES = ["low", "middle", "high"]
+
+
+class Tones(torch.utils.data.Dataset):
+    """Three classes: sines of three pitches, of slightly different lengths, in a little noise."""
+
+    def __init__(self, clips=24, multi_label=False):
+        self.clips, self.multi_label = clips, multi_label
+
+    def __len__(self):
+        return self.clips
+
+    def __getitem__(self, index):
+        generator = torch.Generator().manual_seed(index)
+        time = torch.arange(5000 + 100 * (index % 4)) / RATE
+        label = index % 3
+        wave = 0.3 * torch.sin(2 * math.pi * 300 * 2.0**label * time)
+        wave = wave + 0.01 * torch.randn(len(time), generator=generator)
+        return {"audio": wave, "label": [label] if self.multi_label else label, "index": index}
+
+
+def config(**changes):
+    sizes = dict(hidden_size=32, num_hidden_layers=3, num_attention_heads=2, intermediate_size=64, num_mel_bins=32)
+    decoder = dict(decoder_hidden_size=16, decoder_num_layers=1, decoder_groups=4, num_clones=2, max_time_patches=8)
+    return EatConfig(**sizes, **decoder, num_labels=3, **changes)
+
+
+@pytest.fixture
+def model():
+    torch.manual_seed(0)
+    return EatForAudioClassification(config())
+
+
+@pytest.fixture
+def extractor():
+    return EatFeatureExtractor(num_mel_bins=32, max_length=32, mean=-6.0, std=3.0)
+
+
+def arguments(folder, **changes):
+    values = dict(
+        output_dir=str(folder), max_steps=40, per_device_train_batch_size=6, learning_rate=3e-3, logging_steps=10,
+        report_to="none", use_cpu=True, disable_tqdm=True, save_strategy="no", seed=0,
+    )  # fmt: skip
+    return FinetuningArguments(**(values | changes))
+
+
+def losses(result):
+    return [entry["loss"] for entry in result.history if "loss" in entry]
+
+
+# what is optimised
+
+
+def test_layer_decay_scales_each_block_and_leaves_the_rest(model):
+    groups = parameter_groups(model, learning_rate=1.0, weight_decay=0.05, layer_decay=0.5)
+    rate = {parameter: group["lr"] for group in groups for parameter in group["params"]}
+    assert len(rate) == sum(len(group["params"]) for group in groups) == len(list(model.parameters()))
+    for i, layer in enumerate(model.eat.layers):
+        assert {rate[p] for p in layer.parameters()} == {0.5 ** (3 - i)}
+    outside = [*model.eat.embeddings.parameters(), *model.norm.parameters(), *model.classifier.parameters()]
+    assert {rate[p] for p in outside} == {1.0}
+    for group in groups:
+        assert {p.ndim > 1 for p in group["params"]} == {group["weight_decay"] > 0}
+
+
+def test_encoder_layers_of_a_native_model_are_found():
+    ast = ASTForAudioClassification(ASTConfig(hidden_size=32, num_hidden_layers=2, num_attention_heads=2))
+    assert len(encoder_layers(ast)) == 2
+    assert encoder_layers(ast)[0] is next(m for m in ast.modules() if isinstance(m, torch.nn.ModuleList))[0]
+    with pytest.raises(ValueError, match="Linear holds no nn.ModuleList"):
+        encoder_layers(SimpleNamespace(base_model=torch.nn.Linear(2, 2)))
+
+
+def test_lora_trains_adapters_and_head_only(model, tmp_path):
+    peft_model = add_lora(model, arguments(tmp_path, lora=True, lora_rank=4))
+    trained = {name for name, p in peft_model.named_parameters() if p.requires_grad}
+    assert {name.split(".lora_")[0].rsplit(".", 1)[-1] for name in trained if "lora_" in name} == {"q_proj", "v_proj"}
+    assert all("lora_" in name or ".classifier." in name for name in trained)
+    everywhere = add_lora(
+        EatForAudioClassification(config()), arguments(tmp_path, lora=True, lora_targets=["all-linear"])
+    )
+    adapted = {
+        name.split(".lora_")[0].rsplit(".", 1)[-1] for name, _ in everywhere.named_parameters() if "lora_" in name
+    }
+    assert adapted == {"q_proj", "k_proj", "v_proj", "o_proj", "fc1", "fc2"}
+
+
+# what is fed
+
+
+def test_collate_pads_and_makes_multi_hot_rows():
+    clips = [{"audio": torch.ones(3), "label": [0, 2]}, {"audio": torch.ones(5), "label": []}]
+    batch = collate(clips, num_labels=4, multi_label=True)
+    assert batch["audio"].tolist() == [[1, 1, 1, 0, 0], [1, 1, 1, 1, 1]] and batch["lengths"] == [3, 5]
+    assert batch["labels"].tolist() == [[1, 0, 1, 0], [0, 0, 0, 0]]
+
+
+def test_weighted_sampler_follows_weights_and_epoch():
+    weights = [1.0] * 90 + [9.0] * 10  # ten rare clips get half of the draws
+    sampler = EpochWeightedSampler(weights, 20_000, seed=1)
+    drawn = np.array(list(sampler))
+    assert len(sampler) == len(drawn) == 20_000
+    assert (drawn >= 90).mean() == pytest.approx(0.5, abs=0.02)
+    assert np.array_equal(drawn, list(sampler))
+    sampler.set_epoch(1)
+    assert not np.array_equal(drawn, list(sampler))
+
+
+def trainer(model, extractor, folder, **changes):
+    args = arguments(folder, loss="cross_entropy", **changes)
+    data = Tones()
+    return FinetuningTrainer(
+        model=model, args=args, train_dataset=data, processing_class=extractor,
+        data_collator=lambda clips: collate(clips, 3, False),
+    )  # fmt: skip
+
+
+def test_augmentation_is_for_training_only(model, extractor, tmp_path):
+    run = trainer(
+        model, extractor, tmp_path, mixup_alpha=0.8, mixup_prob=1.0, specaug_ratio=0.5, roll=True, noise=True
+    )
+    batch = run.data_collator([run.train_dataset[i] for i in range(6)])
+    plain = extractor([run.train_dataset[i]["audio"] for i in range(6)], sampling_rate=RATE)["input_values"]
+    model.eval()
+    inputs = run._prepare_inputs(dict(batch))
+    assert torch.equal(inputs["input_values"], plain)
+    first, second = (run.compute_loss(model, inputs) for _ in range(2))
+    assert first == second == torch.nn.functional.cross_entropy(model(plain).logits, batch["labels"])
+    model.train()
+    assert not torch.equal(run._prepare_inputs(dict(batch))["input_values"], plain)  # rolled
+    assert len({run.compute_loss(model, inputs).item() for _ in range(4)}) == 4
+    assert torch.equal(inputs["input_values"], plain)  # augmenting wrote into no one else's tensor
+
+
+def test_mixup_leaves_its_share_of_batches_alone(model, extractor, tmp_path):
+    run = trainer(model, extractor, tmp_path, mixup_alpha=0.8, mixup_prob=0.25)
+    features, targets = torch.randn(4, 8, 8), torch.eye(4)
+    mixed = sum(not torch.equal(run._augment(features, targets)[1], targets) for _ in range(2000))
+    assert mixed / 2000 == pytest.approx(0.25, abs=0.04)
+
+
+@pytest.mark.parametrize("name, expected", [("bce", "mean"), ("bce_per_label", "labels"), ("bce_per_clip", "clips")])
+def test_losses_of_the_recipes(model, extractor, tmp_path, name, expected):
+    run = trainer(model, extractor, tmp_path)
+    run.args.loss = name
+    batch = run._prepare_inputs(run.data_collator([run.train_dataset[i] for i in range(6)]))
+    model.eval()
+    total = torch.nn.functional.binary_cross_entropy_with_logits(
+        model(batch["input_values"]).logits, torch.eye(3)[batch["labels"]], reduction="sum"
+    )
+    divisor = {"mean": 18, "labels": 6, "clips": 6}[expected]
+    torch.testing.assert_close(run.compute_loss(model, batch), total / divisor)
+
+
+def test_label_smoothing_applies_in_training_only(model, extractor, tmp_path):
+    run = trainer(model, extractor, tmp_path, label_smoothing_factor=0.1)
+    batch = run._prepare_inputs(run.data_collator([run.train_dataset[i] for i in range(6)]))
+    logits = model(batch["input_values"]).logits
+    for training, smoothing in ((True, 0.1), (False, 0.0)):
+        model.train(training)  # the model has no dropout
+        expected = torch.nn.functional.cross_entropy(logits, batch["labels"], label_smoothing=smoothing)
+        torch.testing.assert_close(run.compute_loss(model, batch), expected)
+
+
+# whole runs
+
+
+def tiny_eat():
+    return EatForAudioClassification(config())
+
+
+def tiny_ast():
+    sizes = dict(hidden_size=32, num_hidden_layers=2, num_attention_heads=2, intermediate_size=64, num_mel_bins=32)
+    patches = dict(patch_size=8, frequency_stride=8, time_stride=8, max_length=32)
+    dropout = dict(hidden_dropout_prob=0.0, attention_probs_dropout_prob=0.0)
+    return ASTForAudioClassification(ASTConfig(**sizes, **patches, **dropout, num_labels=3))
+
+
+@pytest.mark.parametrize("build", [tiny_eat, tiny_ast])
+def test_gradient_accumulation_keeps_the_scale_of_loss_and_gradient(build, extractor, tmp_path):
+    """Trainer multiplies the loss of models that take **kwargs by the accumulation steps unless told otherwise."""
+    results = []
+    for accumulation, batch_size in ((1, 12), (4, 3)):
+        torch.manual_seed(0)
+        fresh = build()
+        args = arguments(
+            tmp_path / str(accumulation), max_steps=2, logging_steps=1, max_grad_norm=1e9,
+            per_device_train_batch_size=batch_size, gradient_accumulation_steps=accumulation,
+        )  # fmt: skip
+        results.append(finetune(fresh, extractor, Tones(), args))
+    whole, parts = (result.history for result in results)
+    for key in ("loss", "grad_norm"):
+        assert [e[key] for e in parts if key in e] == pytest.approx([e[key] for e in whole if key in e], rel=1e-3)
+
+
+def test_full_fine_tuning_from_a_pretrained_folder_to_the_pipeline(extractor, tmp_path):
+    torch.manual_seed(0)
+    EatForPreTraining(config()).save_pretrained(tmp_path / "pretrained")
+    model = AutoModelForAudioClassification.from_pretrained(tmp_path / "pretrained", num_labels=3)
+    args = arguments(tmp_path / "out", max_steps=60, layer_decay=0.8, specaug_ratio=0.2, eval_strategy="epoch")
+    result = finetune(model, extractor, Tones(), args, eval_dataset=Tones(9), label_names=NAMES)
+    assert losses(result)[-1] < 0.5 * losses(result)[0]
+    assert result.metrics["eval_accuracy"] == 1.0
+
+    classifier = pipeline("audio-classification", model=str(tmp_path / "out"), top_k=3)
+    assert classifier.model.config.problem_type == "single_label_classification"
+    for index, name in enumerate(NAMES):
+        answer = classifier(Tones()[index]["audio"].numpy())
+        assert answer[0]["label"] == name
+        assert sum(row["score"] for row in answer) == pytest.approx(1, abs=1e-4)
+
+
+def test_lora_saves_an_adapter_and_an_equal_merged_model(model, extractor, tmp_path):
+    from peft import PeftModel
+
+    model.save_pretrained(tmp_path / "base")
+    frozen = {name: p.clone() for name, p in model.named_parameters()}
+    args = arguments(tmp_path / "out", lora=True, lora_targets=["all-linear"], learning_rate=1e-2)
+    result = finetune(model, extractor, Tones(), args, eval_dataset=Tones(9), label_names=NAMES)
+    assert losses(result)[-1] < 0.5 * losses(result)[0]
+    assert result.adapter_dir == tmp_path / "out" / "adapter"
+    size = (result.adapter_dir / "adapter_model.safetensors").stat().st_size
+    assert size < (tmp_path / "base" / "model.safetensors").stat().st_size / 2
+
+    merged = pipeline("audio-classification", model=str(tmp_path / "out"))
+    assert [merged(Tones()[i]["audio"].numpy())[0]["label"] for i in range(3)] == NAMES
+    base = AutoModelForAudioClassification.from_pretrained(tmp_path / "base")
+    for name, parameter in base.named_parameters():
+        assert torch.equal(parameter, frozen[name])
+    adapted = PeftModel.from_pretrained(base, result.adapter_dir).eval()
+    features = extractor([Tones()[i]["audio"] for i in range(3)], sampling_rate=RATE)
+    torch.testing.assert_close(adapted(**features).logits, merged.model(**features).logits, rtol=1e-4, atol=1e-4)
+
+
+def test_multi_label_with_mixup_reports_mean_average_precision(model, extractor, tmp_path):
+    args = arguments(tmp_path, loss="bce_per_label", mixup_alpha=0.8)
+    result = finetune(model, extractor, Tones(multi_label=True), args, eval_dataset=Tones(9, multi_label=True))
+    assert losses(result)[-1] < losses(result)[0]
+    assert result.metrics["eval_mAP"] > 0.9 and result.metrics["eval_roc_auc"] > 0.9
+    assert (
+        pipeline("audio-classification", model=str(tmp_path)).model.config.problem_type == "multi_label_classification"
+    )
+
+
+def test_a_resumed_run_ends_with_the_same_weights(extractor, tmp_path):
+    settings = dict(max_steps=8, mixup_alpha=0.8, specaug_ratio=0.3, roll=True, weighted_sampling=True)
+    settings |= dict(save_strategy="steps", save_steps=4, per_device_train_batch_size=4)
+    states = []
+    for resume in (None, str(tmp_path / "checkpoint-4")):
+        torch.manual_seed(0)
+        fresh = EatForAudioClassification(config(drop_path_rate=0.2))
+        args = arguments(tmp_path, resume_from_checkpoint=resume, **settings)
+        finetune(fresh, extractor, Tones(12), args, sample_weights=[1.0] * 11 + [5.0])
+        states.append(fresh.state_dict())
+    assert all(torch.equal(states[0][name], states[1][name]) for name in states[0])
+
+
+def test_wrong_arguments_are_named(model, extractor, tmp_path):
+    for wrong, message in [
+        (dict(loss="hinge"), "loss.*cross_entropy.*hinge"),
+        (dict(specaug_ratio=1.5), "specaug_ratio.*1.5"),
+        (dict(lora=True, layer_decay=0.5), "layer_decay"),
+    ]:
+        with pytest.raises(ValueError, match=message):
+            arguments(tmp_path, **wrong)
+    with pytest.raises(ValueError, match="bce"):
+        finetune(model, extractor, Tones(multi_label=True), arguments(tmp_path, loss="cross_entropy"))
+    with pytest.raises(ValueError, match="3 classes.*2 `label_names`"):
+        finetune(model, extractor, Tones(), arguments(tmp_path), label_names=["a", "b"])
