@@ -85,6 +85,8 @@ def open_audio(source: Any):
             return
         name = str(source.get("path") or "<bytes>")
         source = source["bytes"] if source.get("bytes") is not None else source.get("path")
+        if source is None:
+            raise AudioReadError("the audio dict has neither 'bytes' nor 'path' nor 'array'")
     else:
         name = str(source) if isinstance(source, str | os.PathLike) else "<bytes>"
     if isinstance(source, bytes | bytearray | memoryview):

@@ -1,5 +1,5 @@
 # Copyright 2026 The hf_audio_ssl team. Licensed under the Apache License, Version 2.0.
-"""The built-in corpus: 18 classes of sounds synthesised from a seed, for demos, tests and benchmarks without a download.
+"""The built-in corpus: 18 classes of sounds synthesised from a seed, for demos, tests and benchmarks.
 
 Each clip is a pure function of `(seed, index)`. Pitch, loudness, onset, spectral tilt, resonances, room and background
 noise are drawn at random for every clip and independently of the class, so that neither loudness nor the average
@@ -8,8 +8,8 @@ in envelope, rhythm or direction only (a bell and the same bell reversed; a risi
 regular, random or accelerating).
 
 Physical models after: K. Karplus and A. Strong, "Digital synthesis of plucked-string and drum timbres" (1983);
-J. Chowning, "The synthesis of complex audio spectra by means of frequency modulation" (1973); J.-M. Adrien, "The missing
-link: modal synthesis" (1991); G. Peterson and H. Barney's vowel formants (1952).
+J. Chowning, "The synthesis of complex audio spectra by means of frequency modulation" (1973); J.-M. Adrien, "The
+missing link: modal synthesis" (1991); G. Peterson and H. Barney's vowel formants (1952).
 """
 
 import csv
@@ -44,7 +44,7 @@ def _smooth_noise(rng, time, rate_hz):
 
 
 def _partials(time, frequencies, amplitudes, decays, phases, rate):
-    """Sum of decaying sines; partials above the limit are left out. Rotating phasors: one complex power per partial."""
+    """Sum of decaying sines; partials above the limit are left out."""
     keep = frequencies < _NYQUIST_SHARE * rate
     step = np.exp((-decays[keep] + 2j * np.pi * frequencies[keep]) / rate)
     # z^n = z^(B*i) * z^j for n = B*i + j: a matrix product instead of len(time) exponentials per partial
@@ -98,7 +98,7 @@ def _bell_partials(rng, time, rate):
     return _partials(time, base * ratios, amplitudes, decays, rng.uniform(0, 2 * np.pi, count), rate)
 
 
-# Sounds ---------------------------------------------------------------------------------------------------------------
+# ---- sounds ----
 # Each takes (rng, time (samples,) in seconds, rate in Hz) and returns (samples,) float64 of any level.
 
 
@@ -347,7 +347,11 @@ class SyntheticClips(Sequence):
         if not 0 <= index < self.num_clips:
             raise IndexError(f"clip {index} of {self.num_clips}")
         wave = synthesize(self.seed, index, self.seconds, self.sampling_rate)
-        return {"array": wave, "sampling_rate": self.sampling_rate, "path": f"synthetic/{self.seed}/{index}"}
+        return {"array": wave, "sampling_rate": self.sampling_rate, "path": self.path(index)}
+
+    def path(self, index: int) -> str:
+        """A name for clip `index`."""
+        return f"synthetic/{self.seed}/{index}_{LABEL_NAMES[label_of(index)]}"
 
 
 def write_corpus(

@@ -1,0 +1,321 @@
+# Copyright 2026 The hf_audio_ssl team. Licensed under the Apache License, Version 2.0.
+"""Corpora: where clips and their labels come from. Nothing is decoded here: `hf_audio_ssl.audio.io` reads clips."""
+
+import csv
+import json
+import os
+import re
+import warnings
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+from hf_audio_ssl.audio.io import EXTENSIONS
+from hf_audio_ssl.data import synthetic
+
+_OTHER_AUDIO = frozenset(".m4a .mp4 .aac .wma .webm .amr .ape".split())
+_SYNTHETIC_SIZES = {"train": 8000, "test": 1600}
+
+
+class Corpus(Sequence):
+    """Clips with random access.
+
+    `corpus[i]` is `{"audio": source for audio.io.load, "label": int | list[int] | None, "path": str,
+    "group": str | None}`.
+
+    Args:
+        sources: sequence of anything that `audio.io.load` reads.
+        labels: one class id a clip, or a list of ids a clip for multi-label corpora; `None` without labels.
+        label_names: name of each class id.
+        groups: a name per clip of whom or what must stay together in a split (the speaker, the recording).
+        paths: a name per clip for reports; by default the source where it is a path, otherwise its number.
+    """
+
+    def __init__(
+        self,
+        sources: Sequence,
+        labels: Sequence[int | list[int]] | None = None,
+        label_names: Sequence[str] = (),
+        groups: Sequence[str] | None = None,
+        paths: Sequence[str] | None = None,
+    ):
+        for name, column in (("labels", labels), ("groups", groups), ("paths", paths)):
+            if column is not None and len(column) != len(sources):
+                raise ValueError(f"{name} has {len(column)} entries for {len(sources)} clips")
+        self.sources = sources
+        self.labels = None if labels is None else list(labels)
+        self.label_names = tuple(label_names)
+        self.groups = None if groups is None else list(groups)
+        self.paths = paths
+
+    @property
+    def num_clips(self) -> int:
+        return len(self.sources)
+
+    @property
+    def multi_label(self) -> bool:
+        """Whether a clip has a list of labels."""
+        return bool(self.labels) and isinstance(self.labels[0], list)
+
+    def __len__(self) -> int:
+        return len(self.sources)
+
+    def __getitem__(self, index: int) -> dict[str, Any]:
+        index = range(len(self))[index]
+        return {
+            "audio": self.sources[index],
+            "label": None if self.labels is None else self.labels[index],
+            "path": self.path(index),
+            "group": None if self.groups is None else self.groups[index],
+        }
+
+    def path(self, index: int) -> str:
+        """Name of clip `index` in reports; reads no audio."""
+        if self.paths is not None:
+            return self.paths[index]
+        return self.sources[index] if isinstance(self.sources, list) else f"clip {index}"
+
+    def select(self, indices: Sequence[int]) -> "Corpus":
+        """The corpus of these clips, in this order; class ids stay as they are."""
+        indices = [range(len(self))[i] for i in indices]
+        labels, groups = (None if c is None else [c[i] for i in indices] for c in (self.labels, self.groups))
+        return Corpus(
+            _Selected(self.sources, indices), labels, self.label_names, groups, [self.path(i) for i in indices]
+        )
+
+
+class StreamingCorpus:
+    """Clips that come in sequence, of unknown number (`num_clips` is None): a streamed `datasets.IterableDataset`.
+
+    Iterating gives dicts as [`Corpus`] does. `stream(seed, epoch, buffer_size, shard)` gives the shuffled examples of
+    one epoch; [`hf_audio_ssl.data.dataset.StreamingClipDataset`] deals them out to processes and workers.
+    """
+
+    num_clips = None
+    groups = labels = None
+
+    def __init__(
+        self, dataset, to_item: Callable[[dict], dict[str, Any]], label_names: Sequence[str], multi_label: bool
+    ):
+        self._dataset, self._to_item = dataset, to_item
+        self.label_names, self.multi_label = tuple(label_names), multi_label
+
+    @property
+    def num_shards(self) -> int:
+        return self._dataset.num_shards
+
+    def __iter__(self) -> Iterator[dict[str, Any]]:
+        return map(self._to_item, self._dataset)
+
+    def stream(
+        self, seed: int, epoch: int, buffer_size: int, shard: tuple[int, int] | None = None
+    ) -> Iterator[dict[str, Any]]:
+        """Examples of an epoch, in an order that is a function of `(seed, epoch)`; of `shard=(index, count)` only."""
+        dataset = self._dataset
+        if shard is not None:
+            dataset = dataset.shard(num_shards=shard[1], index=shard[0])
+        if buffer_size > 1:
+            dataset = dataset.shuffle(seed=seed, buffer_size=buffer_size)
+            dataset.set_epoch(epoch)
+        # iter() rather than __iter__: in a DataLoader worker the latter would deal the shards out once more
+        for example in dataset.iter(batch_size=1):
+            yield self._to_item({name: column[0] for name, column in example.items()})
+
+
+def open_corpus(
+    source: Any,
+    *,
+    split: str | None = None,
+    config: str | None = None,
+    streaming: bool = False,
+    audio_column: str | None = None,
+    label_column: str | None = None,
+    group_column: str | None = None,
+    label_names: Sequence[str] | None = None,
+    label_pattern: str | None = None,
+    include: str | Callable[[str], bool] | None = None,
+    num_clips: int | None = None,
+    seed: int = 0,
+) -> Corpus | StreamingCorpus:
+    """Open a corpus by name.
+
+    Args:
+        source: `"synthetic"` (the built-in corpus), a folder, the name of a `datasets` data set on the Hub, or a
+            `datasets` object (`Dataset`, `IterableDataset`).
+
+            A folder is searched for audio files, recursively, in sorted order. Labels come from `label_pattern`, or
+            from a `metadata.csv` or `metadata.jsonl` at its top (columns `file_name` and `label`: the layout of
+            `datasets`' "audiofolder"; then only the listed files count), or else from sub-folder names. Lists in
+            `metadata.jsonl` make multi-label corpora. A folder written by `Dataset.save_to_disk`, and one with Parquet
+            files, is opened as `datasets` data set.
+        split: part of the corpus. Folder: a sub-folder of that name. Data set: its split ("train" by default).
+            Synthetic: "train" (default) or "test".
+        config: configuration of a Hub data set.
+        streaming: read a Hub data set from its shards without downloading it first.
+        audio_column, label_column, group_column: columns of a data set or of the metadata. By default the only audio
+            column, and `label` or `labels` where there is one; no groups.
+        label_names: names of the class ids, in order, where the corpus can't tell them: streams of text labels.
+        label_pattern: regular expression, searched in each file's name without extension; its named group `label`
+            gives the label and `group`, if there is one, the group: `(?P<label>[0-9])_(?P<group>[a-z]+)_[0-9]+`.
+        include: which files of a folder to take: regular expression searched in the name without extension, or a
+            function of the path relative to the folder.
+        num_clips, seed: size and seed of the synthetic corpus.
+
+    Raises:
+        ValueError: nothing there to open, or an argument that does not apply to this kind of corpus.
+    """
+    given = {
+        "config": config, "streaming": streaming, "audio_column": audio_column, "label_column": label_column,
+        "group_column": group_column, "label_names": label_names, "label_pattern": label_pattern, "include": include,
+        "num_clips": num_clips, "seed": seed,
+    }  # fmt: skip
+
+    def check(kind: str, *allowed: str):
+        wrong = [name for name, value in given.items() if value and name not in allowed]
+        if wrong:
+            raise ValueError(f"{', '.join(wrong)} can't be used with {kind}; it takes split, {', '.join(allowed)}")
+
+    if source == "synthetic":
+        check("the synthetic corpus", "num_clips", "seed")
+        return _synthetic(split or "train", num_clips, seed)
+    columns = {"audio_column": audio_column, "label_column": label_column, "group_column": group_column}
+    if isinstance(source, str | os.PathLike) and os.path.isdir(source):
+        folder = Path(source)
+        is_dataset = any((folder / name).is_file() for name in ("state.json", "dataset_dict.json"))
+        if not is_dataset and not any(folder.glob("**/*.parquet")):
+            check(f"the folder {folder}", "label_column", "group_column", "label_names", "label_pattern", "include")
+            return _folder(folder, split, label_column, group_column, label_names, label_pattern, include)
+    elif isinstance(source, str | os.PathLike) and (os.path.isabs(source) or str(source).startswith((".", "~"))):
+        raise ValueError(f"there is no folder {source}")
+    check("a `datasets` data set", "config", "streaming", *columns, "label_names")
+    try:
+        from hf_audio_ssl.data.hub_datasets import open_dataset
+    except ImportError as error:
+        raise ImportError(f"opening {source} needs the `datasets` library: pip install datasets") from error
+    return open_dataset(source, split, config, streaming, label_names=label_names, **columns)
+
+
+def encode_labels(
+    values: Sequence, label_names: Sequence[str] | None = None
+) -> tuple[list[int] | list[list[int]], tuple[str, ...]]:
+    """Text labels, or lists of them, as class ids and the names of the classes.
+
+    Without `label_names` the classes are the sorted values, numbers in numerical order.
+
+    Raises:
+        ValueError: a label is not in `label_names`.
+    """
+    multi = any(isinstance(value, list | tuple) for value in values)
+    rows = [[str(v) for v in value] if multi else [str(value)] for value in values]
+    found = {name for row in rows for name in row}
+    if label_names is None:
+        label_names = sorted(found, key=lambda name: (0, int(name), name) if name.isdecimal() else (1, 0, name))
+    ids = {str(name): number for number, name in enumerate(label_names)}
+    if unknown := sorted(found - ids.keys()):
+        raise ValueError(f"labels {unknown[:5]} are not among label_names {list(ids)[:20]}")
+    encoded = [[ids[name] for name in row] for row in rows]
+    return (encoded if multi else [row[0] for row in encoded]), tuple(ids)
+
+
+def _synthetic(split: str, num_clips: int | None, seed: int) -> Corpus:
+    if split not in _SYNTHETIC_SIZES:
+        raise ValueError(f"split={split!r}; the synthetic corpus has {list(_SYNTHETIC_SIZES)}")
+    # Both splits of a seed are disjoint streams; 2 * seed + 1 is never the train seed of another corpus.
+    clips = synthetic.SyntheticClips(num_clips or _SYNTHETIC_SIZES[split], 2 * seed + (split == "test"))
+    labels = [synthetic.label_of(index) for index in range(len(clips))]
+    return Corpus(clips, labels, synthetic.LABEL_NAMES, paths=[clips.path(index) for index in range(len(clips))])
+
+
+def _folder(folder: Path, split, label_column, group_column, label_names, label_pattern, include) -> Corpus:
+    if split is not None:
+        if not (folder / split).is_dir():
+            there = sorted(path.name for path in folder.iterdir() if path.is_dir())
+            raise ValueError(f"split={split!r}: {folder} has no such sub-folder; it has {there}")
+        folder = folder / split
+    metadata = None if label_pattern else _read_metadata(folder)
+    if metadata is None and (label_column or group_column):
+        raise ValueError(f"label_column and group_column need a metadata.csv or metadata.jsonl in {folder}")
+    files = _audio_files(folder) if metadata is None else list(metadata)
+    if include is not None:
+        matches = include if callable(include) else lambda file: re.search(include, Path(file).stem)
+        files = [file for file in files if matches(file)]
+    if not files:
+        raise ValueError(f"no audio files in {folder}" + (f" that match include={include!r}" if include else ""))
+
+    labels = groups = None
+    if label_pattern:
+        found = [re.search(label_pattern, Path(file).stem) for file in files]
+        if missed := [file for file, match in zip(files, found, strict=True) if match is None]:
+            raise ValueError(
+                f"label_pattern={label_pattern!r} matches not {len(missed)} of {len(files)} files: {missed[:3]}"
+            )
+        names = re.compile(label_pattern).groupindex
+        if not names.keys() & {"label", "group"}:
+            raise ValueError(f"label_pattern={label_pattern!r} has no group named `label` or `group`")
+        labels = [match["label"] for match in found] if "label" in names else None
+        groups = [match["group"] for match in found] if "group" in names else None
+    elif metadata is not None:
+        labels = _column(metadata, files, label_column, ("label", "labels"))
+        groups = _column(metadata, files, group_column, ())
+        groups = None if groups is None else [str(group) for group in groups]
+    elif all(os.path.dirname(file) for file in files):
+        labels = [os.path.basename(os.path.dirname(file)) for file in files]
+    names = label_names or ()
+    if labels is not None:
+        labels, names = encode_labels(labels, label_names)
+    return Corpus([str(folder / file) for file in files], labels, names, groups)
+
+
+def _audio_files(folder: Path) -> list[str]:
+    """Audio files below `folder`, relative to it, sorted by path; hidden ones are left out."""
+    files, foreign = [], 0
+    for root, directories, names in os.walk(folder):
+        directories[:] = sorted(name for name in directories if not name.startswith("."))
+        for name in names:
+            extension = os.path.splitext(name)[1].lower()
+            if extension in EXTENSIONS and not name.startswith("."):
+                files.append(os.path.relpath(os.path.join(root, name), folder))
+            foreign += extension in _OTHER_AUDIO
+    if foreign:
+        warnings.warn(
+            f"left out {foreign} files in {folder} that libsndfile can't decode (m4a, aac ...)", stacklevel=4
+        )
+    return sorted(files)
+
+
+def _read_metadata(folder: Path) -> dict[str, dict] | None:
+    """Rows of metadata.csv or metadata.jsonl by file name, in their order; None where there is neither."""
+    for path in (folder / "metadata.csv", folder / "metadata.jsonl"):
+        if not path.is_file():
+            continue
+        with open(path, newline="", encoding="utf-8-sig") as file:
+            rows = (
+                list(csv.DictReader(file))
+                if path.suffix == ".csv"
+                else [json.loads(line) for line in file if line.strip()]
+            )
+        if not rows or any("file_name" not in row for row in rows):
+            raise ValueError(f"{path} needs at least one row, and a column `file_name`")
+        return {row["file_name"]: row for row in rows}
+    return None
+
+
+def _column(metadata: dict[str, dict], files: list[str], wanted: str | None, defaults: tuple[str, ...]) -> list | None:
+    columns = metadata[files[0]].keys()
+    name = wanted or next((name for name in defaults if name in columns), None)
+    if name is None:
+        return None
+    if missing := [file for file in files if metadata[file].get(name) is None]:
+        raise ValueError(f"the metadata has no column `{name}` for {missing[:3]}; the columns are {list(columns)}")
+    return [metadata[file][name] for file in files]
+
+
+class _Selected(Sequence):
+    def __init__(self, sources: Sequence, indices: list[int]):
+        self.sources, self.indices = sources, indices
+
+    def __len__(self):
+        return len(self.indices)
+
+    def __getitem__(self, index):
+        return self.sources[self.indices[index]]
