@@ -14,6 +14,8 @@ from hf_audio_ssl.registry import MethodSpec, load_class, methods
 
 TEMPLATE = Path(__file__).with_name("card_template.md")
 ADAPTER_CONFIG = "adapter_config.json"
+LOG = "log.jsonl"
+PARITY = {"verified": "verified, every case of the parity suite passes", "in progress": "in progress"}
 # Auto class -> the task whose Hub widget runs such a model. Encoders have none: "feature-extraction" is text only.
 WIDGET_TASKS = {"AutoModelForAudioClassification": "audio-classification"}
 KINDS = {
@@ -42,6 +44,7 @@ def render_card(
     checkpoint: str | None = None,
     results: Iterable[Mapping] | str | Path | None = None,
     history: Iterable[Mapping] | str | Path | None = None,
+    parity: Iterable[Mapping] | str | Path | None = None,
     limits: Iterable[str] = (),
 ) -> ModelCard:
     """The card of a saved model folder; `render_card(...).save(folder / "README.md")` writes it.
@@ -55,7 +58,9 @@ def render_card(
         checkpoint: name of the authors' checkpoint (`MethodSpec.checkpoints`) that the weights were converted from.
         results: records `{"task", "dataset", "metric", "value"}` and optionally `"split"`, `"command"`, or a JSON file
             with a list of them. Default: `results.json` in `folder` if there is one.
-        history: the run's log, records or a JSON-lines file; the last value of each collapse meter is shown.
+        history: the run's log, records or a JSON-lines file; the last value of each collapse meter is shown. Default:
+            `log.jsonl` in `folder` or, for a checkpoint, beside it.
+        parity: report of the parity harness (`--json`), a list or a file. Default: what the registry says.
         limits: further sentences for the list of limits.
 
     Raises:
@@ -94,6 +99,8 @@ def render_card(
         eval_results=[_eval_result(row) for row in rows] or None,
         widget=_widget(folder, repo_id) if task else None,
     )
+    if history is None:
+        history = next((log for log in (folder / LOG, folder.resolve().parent / LOG) if log.is_file()), None)
     meters = _meters(spec, _records(history)) if auto_class == "AutoModelForPreTraining" else []
     return ModelCard.from_template(
         data,
@@ -110,8 +117,9 @@ def render_card(
         commands=any(row.get("command") for row in rows),
         meters=meters,
         measured=any(meter["value"] != "" for meter in meters),
-        origin=_origin(spec, released, base_model, adapter, datasets),
-        parity=spec.parity,
+        origin=_origin(spec, released, base_model, adapter, datasets, _json(folder / "conversion.json")),
+        code=not adapter,
+        parity=PARITY[spec.parity] if parity is None else parity_figures(spec, parity),
         citation=citation(spec),
     )
 
@@ -155,7 +163,7 @@ def update_family_card(path, spec: MethodSpec) -> bool:
         tags=["audio", "self-supervised-learning", spec.name, spec.taxonomy, "hf_audio_ssl"],
         datasets=sorted({_slug(item.dataset) for item in spec.checkpoints}) or None,
     )
-    facts = [*_facts(spec, None, {}, None), ("Parity with the original code", spec.parity)]
+    facts = [*_facts(spec, None, {}, None), ("Parity with the original code", PARITY[spec.parity])]
     block = ["| | |", "|---|---|", *(f"| {key} | {value} |" for key, value in facts), ""]
     if spec.checkpoints:
         block += ["| checkpoint | where | trained on | licence | note |", "|---|---|---|---|---|"]
@@ -164,7 +172,7 @@ def update_family_card(path, spec: MethodSpec) -> bool:
     block += ["```bibtex", citation(spec), "```"]
     before = path.read_text(encoding="utf-8")
     body = re.sub(r"\A---\n.*?\n---\n", "", before, count=1, flags=re.DOTALL)
-    path.write_text(f"---\n{data.to_yaml()}\n---\n{body}", encoding="utf-8")
+    path.write_text(f"---\n{data.to_yaml()}\n---\n\n{body.lstrip()}", encoding="utf-8")
     _replace_block(path, "registry", "\n".join(block))
     return path.read_text(encoding="utf-8") != before
 
@@ -192,8 +200,25 @@ INTENDED = {
 }
 
 
+def parity_figures(spec: MethodSpec, report: Iterable[Mapping] | str | Path) -> str:
+    """One sentence on the method's cases in a parity report. Raises `ValueError` if it has none."""
+    report = _json(Path(report)) if isinstance(report, str | Path) else [*report]
+    cases = [case for case in report or [] if case["method"] == spec.name]
+    tensors = [tensor for case in cases for tensor in case["tensors"]]
+    if not tensors:
+        raise ValueError(f"parity: the report holds no tensors of {spec.name}")
+    passed = sum(tensor["ok"] for tensor in tensors)
+    shares = [
+        t["max_abs_diff"] / t["atol"] for t in tensors if t["ok"] and t["atol"] and t["max_abs_diff"] is not None
+    ]
+    largest = f"; the largest difference is {max(shares):.0%} of its tolerance" if shares else ""
+    return f"{passed} of {len(tensors)} tensors in {len(cases)} cases agree within tolerance{largest}"
+
+
 def _method(spec: MethodSpec) -> str:
-    return spec.classes["AutoConfig"].removesuffix("Config") if "AutoConfig" in spec.classes else spec.name
+    """The method's name as its authors write it: what the title puts before a colon, else from the class names."""
+    name, colon, _ = spec.title.partition(":")
+    return name if colon and len(name.split()) <= 3 else spec.classes["AutoModel"].removesuffix("Model")
 
 
 def _summary(spec, auto_class, adapter, base_model) -> str:
@@ -268,7 +293,7 @@ def _limits(spec) -> list[str]:
     ]
 
 
-def _origin(spec, released, base_model, adapter, datasets) -> str:
+def _origin(spec, released, base_model, adapter, datasets, conversion) -> str:
     data = f" on {', '.join(datasets)}" if datasets else ""
     if released:
         note = f" {released.note}" if released.note else ""
@@ -276,6 +301,11 @@ def _origin(spec, released, base_model, adapter, datasets) -> str:
             f"Converted by `conversion_scripts/convert_{spec.name}.py` from the authors' checkpoint `{released.name}` "
             f"({released.source}; weights: {released.license}). Every tensor of the original file is used, or named "
             f"in the conversion report.{note}"
+        )
+    if conversion:
+        return (
+            f"Converted by `conversion_scripts/convert_{spec.name}.py` from `{conversion['checkpoint']}`, which was "
+            "trained elsewhere. `conversion.json` names what of it was left out, and why."
         )
     if base_model:
         how = "Trained as a LoRA adapter of" if adapter else "Fine-tuned from"
@@ -399,6 +429,6 @@ def _replace_block(path: Path, name: str, content: str) -> bool:
     before = path.read_text(encoding="utf-8")
     if before.count(begin) != 1 or before.count(end) != 1 or before.index(begin) > before.index(end):
         raise ValueError(f"{path} needs one line {begin} and after it one line {end}")
-    after = f"{before.partition(begin)[0]}{begin}\n{content}\n{end}{before.partition(end)[2]}"
+    after = f"{before.partition(begin)[0]}{begin}\n\n{content}\n\n{end}{before.partition(end)[2]}"
     path.write_text(after, encoding="utf-8")
     return after != before

@@ -73,6 +73,7 @@ class HubServer:
         self.requests: list[str] = []
         self.unknown: list[str] = []
         self.parts: dict[tuple[str, int], bytes] = {}
+        self.cut_after: dict[str, int] = {}  # sha256 -> bytes after which the next download breaks off
         self.lock = threading.RLock()
         self._http = ThreadingHTTPServer(("127.0.0.1", 0), type("Handler", (_Handler,), {"hub": self}))
         self._http.daemon_threads = True
@@ -135,7 +136,7 @@ class _Handler(BaseHTTPRequestHandler):
         self.body = self._read_body()
         path = parts.path
         method = "GET" if self.command == "HEAD" else self.command
-        self.hub.requests.append(f"{self.command} {unquote(path)}")
+        self.hub.requests.append(f"{self.command} {unquote(path)} {self.headers.get('Range', '')}".strip())
         try:
             for verb, pattern, handler in ROUTES:
                 match = re.fullmatch(pattern, path)
@@ -384,6 +385,9 @@ class _Handler(BaseHTTPRequestHandler):
         content = self.hub.blob(sha256).read_bytes()
         headers["Accept-Ranges"] = "bytes"
         wanted = re.fullmatch(r"bytes=(\d+)-(\d*)", self.headers.get("Range", ""))
+        if wanted is None and sha256 in self.hub.cut_after:
+            headers["Content-Length"], self.close_connection = len(content), True
+            return self._reply(content[: self.hub.cut_after.pop(sha256)], **headers)
         if wanted is None:
             return self._reply(content, **headers)
         begin, end = int(wanted[1]), min(int(wanted[2] or len(content) - 1), len(content) - 1)
