@@ -6,11 +6,15 @@ ids `(clips,)`, or multi-hot rows `(clips, classes)`, in which case the result i
 Whatever a probe fits, including the standardisation of the features, it fits on the training part alone.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 
 import numpy as np
+import torch
+from transformers import AutoFeatureExtractor, AutoModel, PreTrainedModel
 
+from hf_audio_ssl.data.corpus import Corpus, open_corpus
 from hf_audio_ssl.evaluation import scores
+from hf_audio_ssl.evaluation.embeddings import Embeddings, embed_corpus, mel_baseline
 
 Probe = Callable[..., dict[str, float]]
 
@@ -132,6 +136,116 @@ def leave_one_group_out(x, y, groups, probe: Probe = linear_probe, **probe_argum
     figures = next(iter(per_group.values()))
     mean = {figure: float(np.mean([result[figure] for result in per_group.values()])) for figure in figures}
     return {"mean": mean, "per_group": per_group}
+
+
+def layerwise_probe(
+    model,
+    feature_extractor,
+    corpus,
+    *,
+    probe: Probe = linear_probe,
+    pool: str = "mean",
+    batch_size: int = 32,
+    seed: int = 0,
+    num_workers: int = 0,
+) -> list[dict[str, float]]:
+    """Figures of every hidden state, from the first block's input to the last block's output; one pass over the audio.
+
+    Groups of the corpus are held out one at a time; a corpus without groups is split into five stratified folds.
+    """
+    count = model.config.num_hidden_layers + 1
+    if pool not in ("mean", "cls"):
+        raise ValueError(f"pool: got {pool!r}, expected 'mean' or 'cls', which give one vector per layer")
+    embeddings = embed_corpus(
+        model, feature_extractor, corpus, pool=pool, layers=list(range(count)), batch_size=batch_size,
+        num_workers=num_workers,
+    )  # fmt: skip
+    return [cross_validate(embeddings, probe, x=x, seed=seed)["mean"] for x in np.split(embeddings.x, count, axis=1)]
+
+
+def cross_validate(
+    embeddings: Embeddings, probe: Probe = linear_probe, *, x: np.ndarray | None = None, seed: int = 0
+) -> dict[str, dict]:
+    """`leave_one_group_out` over the groups of labelled embeddings, or over five stratified folds without groups.
+
+    `x` replaces `embeddings.x`, for a part of its columns.
+    """
+    if embeddings.labels is None:
+        raise ValueError("corpus: has no labels to probe for; see `label_pattern` and `label_column` of open_corpus")
+    groups = stratified_folds(embeddings.labels, seed=seed) if embeddings.groups is None else embeddings.groups
+    return leave_one_group_out(embeddings.x if x is None else x, embeddings.labels, groups, probe)
+
+
+def run_probe(
+    model: str | PreTrainedModel,
+    dataset: str | Corpus,
+    *,
+    probes: Sequence[str] = ("linear", "knn"),
+    pool: str = "mean",
+    layers: int | list[int] = -1,
+    baselines: bool = True,
+    feature_extractor=None,
+    device: str | None = None,
+    batch_size: int = 32,
+    seed: int = 0,
+    num_workers: int = 0,
+    **open_options,
+) -> list[dict]:
+    """Probe a pre-trained encoder, and beside it what it has to beat: the same network untrained, and mel statistics.
+
+    Args:
+        model: folder, Hub id or model object.
+        dataset: a `Corpus`, or what `open_corpus` opens with `open_options` (`split`, `label_pattern` ...). Its groups
+            (speakers) are held out one at a time; without groups, five stratified folds take their place.
+        probes: names in `PROBES`.
+        baselines: whether the untrained network and the mel statistics are probed too.
+        seed: of the untrained network's weights and of the folds.
+
+    Returns:
+        One row per kind of features and probe: `{"features", "probe", figure: value ..., "per_group": {...}}`.
+    """
+    if unknown := [name for name in probes if name not in PROBES]:
+        raise ValueError(f"probes: unknown {', '.join(unknown)}; expected some of {', '.join(PROBES)}")
+    corpus = open_corpus(dataset, **open_options) if isinstance(dataset, str) else dataset
+    if not isinstance(corpus, Corpus):
+        raise ValueError("dataset: a probe needs all clips at once, open it without streaming")
+    if isinstance(model, str):
+        feature_extractor = feature_extractor or AutoFeatureExtractor.from_pretrained(model)
+        model = AutoModel.from_pretrained(model)
+    encoder = model.base_model
+    encoder = encoder.to(device or ("cuda" if torch.cuda.is_available() else "cpu"))
+    extractor = feature_extractor or encoder.own_feature_extractor()
+    how = {"pool": pool, "layers": layers, "batch_size": batch_size, "num_workers": num_workers}
+
+    described = {}
+    if baselines:
+        for statistic, name in (("mean", "mel mean"), ("mean_std", "mel mean + deviation")):
+            if hasattr(extractor, "num_mel_bins"):
+                described[name] = mel_baseline(corpus, extractor, statistic, num_workers=num_workers)
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(seed)
+            untrained = AutoModel.from_config(encoder.config).to(encoder.device)
+        described["untrained"] = embed_corpus(untrained, extractor, corpus, **how)
+    described["pre-trained"] = embed_corpus(encoder, extractor, corpus, **how)
+
+    rows = []
+    for features, embeddings in described.items():
+        for name in probes:
+            result = cross_validate(embeddings, PROBES[name], seed=seed)
+            rows.append({"features": features, "probe": name, **result["mean"], "per_group": result["per_group"]})
+    return rows
+
+
+def format_rows(rows: Sequence[Mapping]) -> str:
+    """The rows of `run_probe` as a Markdown table, in percent; the spread is over the groups."""
+    figures = [name for name in rows[0] if name not in ("features", "probe", "per_group")]
+    lines = [" | ".join(["| features", "probe", *figures, "worst to best group |"]), "|---" * (3 + len(figures)) + "|"]
+    for row in rows:
+        groups = [group[figures[0]] for group in row["per_group"].values()]
+        values = [f"{100 * row[name]:.1f}" for name in figures]
+        spread = f"{100 * min(groups):.1f} to {100 * max(groups):.1f} |"
+        lines.append(" | ".join([f"| {row['features']}", row["probe"], *values, spread]))
+    return "\n".join(lines)
 
 
 def stratified_folds(y, folds: int = 5, seed: int = 0) -> np.ndarray:

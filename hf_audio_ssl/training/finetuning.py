@@ -7,19 +7,30 @@ learning rate that falls towards the input layers, and sampling that balances cl
 """
 
 import dataclasses
+import json
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from functools import partial
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
-from transformers import PreTrainedModel, Trainer, TrainingArguments
+from transformers import (
+    AutoConfig,
+    AutoFeatureExtractor,
+    AutoModelForAudioClassification,
+    PreTrainedModel,
+    Trainer,
+    TrainingArguments,
+    set_seed,
+)
 from transformers.trainer_utils import EvalPrediction
 
 from hf_audio_ssl.audio.augment import mixup, noise_and_roll, roll_waveform, sample_beta, spec_augment
+from hf_audio_ssl.data.corpus import Corpus, open_corpus
+from hf_audio_ssl.data.dataset import ClipDataset, class_balanced_weights, collate_clips
 from hf_audio_ssl.losses.classification import classification_loss
 
 # name of a loss -> (sigmoid instead of softmax, reduction of the binary cross-entropy)
@@ -35,29 +46,27 @@ LOSSES = {
 class FinetuningArguments(TrainingArguments):
     """`TrainingArguments` with the optimizer defaults of EAT's fine-tuning (arXiv 2401.03497), and what they lack."""
 
-    _VALID_DICT_FIELDS = [*TrainingArguments._VALID_DICT_FIELDS, "config_overrides", "feature_overrides"]
+    _VALID_DICT_FIELDS = [
+        *TrainingArguments._VALID_DICT_FIELDS,
+        "data_options",
+        "config_overrides",
+        "feature_overrides",
+    ]
 
     model: str | None = field(default=None, metadata={"help": "Folder or Hub id of a pre-trained model."})
     dataset: str | None = field(default=None, metadata={"help": "Folder, Hub data set name, or 'synthetic'."})
-    dataset_config: str | None = field(default=None, metadata={"help": "Configuration of a Hub data set."})
-    train_split: str | None = field(
-        default=None, metadata={"help": "Split to train on, where the data set has splits."}
-    )
+    train_split: str | None = field(default=None, metadata={"help": "Split to train on, where there are splits."})
     eval_split: str | None = field(
         default=None, metadata={"help": "Split to evaluate on; without it a part of the training split is held out."}
     )
     eval_share: float = field(
-        default=0.2, metadata={"help": "Share of the clips that is held out without eval_split."}
+        default=0.2,
+        metadata={"help": "Share of the clips held out without eval_split: whole groups (speakers) where known."},
     )
-    group_pattern: str | None = field(
+    data_options: dict | str | None = field(
         default=None,
-        metadata={"help": "Regular expression whose first group, searched in the path, names a clip's group (speaker, "
-                  "recording). Held-out clips are then whole groups."},
-    )  # fmt: skip
-    label_column: str | None = field(
-        default=None, metadata={"help": "Column of a Hub data set that holds the labels."}
+        metadata={"help": 'More arguments of open_corpus, as JSON: \'{"label_pattern": "(?P<label>[0-9])_.*"}\'.'},
     )
-    audio_column: str | None = field(default=None, metadata={"help": "Column of a Hub data set that holds the audio."})
     clip_seconds: float | None = field(
         default=None, metadata={"help": "Crop longer clips to this, at random in training; whole clips if not given."}
     )
@@ -194,25 +203,15 @@ class EpochWeightedSampler(torch.utils.data.Sampler):
         yield from torch.multinomial(self.weights, self.num_samples, replacement=True, generator=generator).tolist()
 
 
-def collate(clips: list[dict], num_labels: int, multi_label: bool) -> dict:
-    """Pad waveforms to `audio` (batch, samples); `labels` are class ids (batch,), or multi-hot (batch, num_labels)."""
-    audio = [clip["audio"] for clip in clips]
-    if multi_label:
-        labels = torch.stack([_multi_hot(clip["label"], num_labels) for clip in clips])
-    else:
-        labels = torch.tensor([clip["label"] for clip in clips])
+def collate(clips: list[dict]) -> dict:
+    """`collate_clips` with the waveforms padded to `audio` (batch, samples), and their `lengths`."""
+    batch = collate_clips(clips)
     # labels come first: the Trainer reads the batch size from the first tensor
     return {
-        "labels": labels,
-        "audio": nn.utils.rnn.pad_sequence(audio, batch_first=True),
-        "lengths": [len(wave) for wave in audio],
+        "labels": batch["labels"],
+        "audio": nn.utils.rnn.pad_sequence(batch["audio"], batch_first=True),
+        "lengths": [len(wave) for wave in batch["audio"]],
     }
-
-
-def _multi_hot(label_ids: Sequence[int], num_labels: int) -> Tensor:
-    row = torch.zeros(num_labels)
-    row[torch.as_tensor(label_ids, dtype=torch.long)] = 1
-    return row
 
 
 def classification_metrics(prediction: EvalPrediction) -> dict[str, float]:
@@ -343,8 +342,8 @@ def finetune(
     Args:
         model: a `...ForAudioClassification` with `config.num_labels` classes.
         feature_extractor: the one it was pre-trained with; takes a list of waveforms on any device.
-        train_dataset, eval_dataset: items `{"audio": float32 (samples,), "label": int or list of ints}`, as
-            `ClipDataset` gives them; lists make the task multi-label.
+        train_dataset, eval_dataset: items `{"audio": float32 (samples,), "label": int or multi-hot float32}`, as
+            `ClipDataset` gives them; the latter make the task multi-label.
         label_names: written into the config, so that the pipeline answers with names.
         sample_weights: one per training clip, with `args.weighted_sampling`.
         callbacks: further `TrainerCallback`s.
@@ -352,7 +351,7 @@ def finetune(
     With `args.lora` the adapter is saved to `output_dir/adapter`, and the merged model to `output_dir` if
     `args.lora_merge`.
     """
-    multi_label = not isinstance(train_dataset[0]["label"], int | np.integer)
+    multi_label = isinstance(train_dataset[0]["label"], Tensor)
     args = dataclasses.replace(args, loss=args.loss or ("bce" if multi_label else "cross_entropy"))
     sigmoid, _ = LOSSES[args.loss]
     if multi_label and not sigmoid:
@@ -370,7 +369,7 @@ def finetune(
         args=args,
         train_dataset=train_dataset,
         eval_dataset=eval_dataset,
-        data_collator=partial(collate, num_labels=num_labels, multi_label=multi_label),
+        data_collator=collate,
         processing_class=feature_extractor,
         compute_metrics=classification_metrics,
         sample_weights=sample_weights if args.weighted_sampling else None,
@@ -386,3 +385,144 @@ def finetune(
         trainer.accelerator.unwrap_model(trainer.model).merge_and_unload().save_pretrained(output_dir)
         feature_extractor.save_pretrained(output_dir)
     return FinetuningResult(output_dir, metrics, trainer.state.log_history, adapter_dir)
+
+
+def make_finetuning_arguments(values: dict[str, Any], recipe: str | Path | None = None) -> FinetuningArguments:
+    """`FinetuningArguments` from a YAML recipe and `values` that take precedence over it.
+
+    A recipe has the blocks of pre-training recipes, all optional: `model:` (config overrides), `features:` (feature
+    extractor overrides), `data:` (`dataset`, `train_split`, `eval_split`, `clip_seconds`; the rest goes to
+    `open_corpus`) and `training:` (the other arguments). Raises `ValueError` for names that do not exist.
+    """
+    content = {}
+    if recipe is not None:
+        import yaml
+
+        content = yaml.safe_load(Path(recipe).read_text(encoding="utf-8")) or {}
+    blocks = {name: dict(content.pop(name, None) or {}) for name in ("model", "features", "data", "training")}
+    if content:
+        raise ValueError(f"recipe {str(recipe)!r}: unknown {', '.join(content)}; expected some of {', '.join(blocks)}")
+    merged = blocks["training"]
+    for name in ("dataset", "train_split", "eval_split", "clip_seconds"):
+        if name in blocks["data"]:
+            merged[name] = blocks["data"].pop(name)
+    for name, block in (("config_overrides", "model"), ("feature_overrides", "features"), ("data_options", "data")):
+        if blocks[block]:
+            merged[name] = blocks[block]
+    merged |= values
+    types = {spec.name: spec.type for spec in dataclasses.fields(FinetuningArguments) if spec.init}
+    if unknown := [name for name in merged if name not in types]:
+        raise ValueError(f"unknown fine-tuning arguments: {', '.join(unknown)}")
+    # YAML 1.1 reads `5e-5`, without a dot, as text
+    return FinetuningArguments(**{k: float(v) if types[k] is float else v for k, v in merged.items()})
+
+
+def hold_out(corpus: Corpus, share: float, seed: int = 0) -> tuple[np.ndarray, np.ndarray]:
+    """Clip indices to train on and to evaluate on, about `share` of the clips in the latter.
+
+    Where the corpus knows groups (speakers, recordings), whole groups are held out; otherwise clips of every class, or
+    of a multi-label corpus any clips.
+    """
+    if corpus.groups is not None:
+        strata, units = np.zeros(len(set(corpus.groups))), np.unique(corpus.groups)
+    else:
+        strata, units = (
+            (np.zeros(len(corpus)) if corpus.multi_label else np.array(corpus.labels)),
+            np.arange(len(corpus)),
+        )
+    rng = np.random.default_rng(seed)
+    held = []
+    for stratum in np.unique(strata):
+        members = rng.permutation(units[strata == stratum])
+        held += members[: min(max(round(share * len(members)), 1), len(members) - 1)].tolist()
+    is_held = np.isin(np.arange(len(corpus)) if corpus.groups is None else np.array(corpus.groups), held)
+    if not is_held.any() or is_held.all():
+        raise ValueError(f"eval_share: {share} of {len(units)} clips or groups leaves one of the two parts empty")
+    return np.flatnonzero(~is_held), np.flatnonzero(is_held)
+
+
+def _with_label_names(corpus: Corpus, names: Sequence[str]) -> Corpus:
+    """The same clips with class ids counted in `names`: an evaluation folder may lack some of the training classes."""
+    if corpus.label_names == tuple(names):
+        return corpus
+    if unknown := [name for name in corpus.label_names if name not in names]:
+        raise ValueError(f"eval_split: holds classes that the training split lacks: {', '.join(unknown[:5])}")
+    ids = [names.index(name) for name in corpus.label_names]
+    labels = [[ids[k] for k in row] if isinstance(row, list) else ids[row] for row in corpus.labels]
+    return Corpus(corpus.sources, labels, names, corpus.groups, [corpus.path(i) for i in range(len(corpus))])
+
+
+def _open_labelled(args: FinetuningArguments, split: str | None) -> Corpus:
+    corpus = open_corpus(args.dataset, split=split, **(args.data_options or {}))
+    if not isinstance(corpus, Corpus):
+        raise ValueError("dataset: fine-tuning draws clips at random, open it without streaming")
+    if corpus.labels is None:
+        raise ValueError(
+            f"dataset: {args.dataset!r} has no labels; see `label_pattern` and `label_column` of open_corpus"
+        )
+    return corpus
+
+
+def load_for_finetuning(args: FinetuningArguments, num_labels: int) -> tuple[PreTrainedModel, Any]:
+    """The model of `args.model` with a classification head, and its feature extractor, with the overrides applied."""
+    config_overrides, feature_overrides = args.config_overrides or {}, args.feature_overrides or {}
+    config, unused = AutoConfig.from_pretrained(
+        args.model, num_labels=num_labels, return_unused_kwargs=True, **config_overrides
+    )
+    if unused:
+        raise ValueError(f"config_overrides: {type(config).__name__} has no {', '.join(unused)}")
+    extractor = AutoFeatureExtractor.from_pretrained(args.model)
+    if unknown := [name for name in feature_overrides if not hasattr(extractor, name)]:
+        raise ValueError(f"feature_overrides: {type(extractor).__name__} has no {', '.join(unknown)}")
+    extractor = AutoFeatureExtractor.from_pretrained(args.model, **feature_overrides)
+    # a fine-tuned model may be the start for another set of classes: then its head does not fit, and is replaced
+    model = AutoModelForAudioClassification.from_pretrained(args.model, config=config, ignore_mismatched_sizes=True)
+    return model, extractor
+
+
+def run_finetuning(args: FinetuningArguments, *, callbacks: Sequence = ()) -> FinetuningResult:
+    """Fine-tune `args.model` on `args.dataset` from names alone; what the command line and the example call.
+
+    Beside the model, `results.json` holds the figures of the last evaluation in the form that model cards take.
+    """
+    for name in ("model", "dataset"):
+        if getattr(args, name) is None:
+            raise ValueError(f"`{name}` must be given")
+    corpus = _open_labelled(args, args.train_split)
+    if args.eval_split is None:
+        train, held = hold_out(corpus, args.eval_share, args.seed)
+        corpus, eval_corpus = corpus.select(train), corpus.select(held)
+    else:
+        eval_corpus = _with_label_names(_open_labelled(args, args.eval_split), corpus.label_names)
+    set_seed(args.seed)  # the new head is drawn here
+    model, extractor = load_for_finetuning(args, len(corpus.label_names))
+
+    def clips(part: Corpus, random_crop: bool) -> ClipDataset:
+        return ClipDataset(part, extractor.sampling_rate, args.clip_seconds, seed=args.seed, random_crop=random_crop)
+
+    result = finetune(
+        model,
+        extractor,
+        clips(corpus, True),
+        args,
+        eval_dataset=clips(eval_corpus, False),
+        label_names=corpus.label_names,
+        sample_weights=class_balanced_weights(corpus.labels) if args.weighted_sampling else None,
+        callbacks=callbacks,
+    )
+    if args.process_index == 0:
+        figures = {name: result.metrics.get(f"eval_{name}") for name in ("accuracy", "mAP", "roc_auc", "d_prime")}
+        records = [
+            {
+                "task": "audio-classification",
+                "dataset": Path(args.dataset).name,
+                "split": args.eval_split or "held out",
+                "metric": name,
+                "value": round(value, 4),
+            }
+            for name, value in figures.items()
+            if value is not None
+        ]
+        for folder in {result.output_dir, result.adapter_dir} - {None}:
+            (folder / "results.json").write_text(json.dumps(records, indent=2) + "\n")
+    return result

@@ -38,7 +38,7 @@ class Tones(torch.utils.data.Dataset):
         label = index % 3
         wave = 0.3 * torch.sin(2 * math.pi * 300 * 2.0**label * time)
         wave = wave + 0.01 * torch.randn(len(time), generator=generator)
-        return {"audio": wave, "label": [label] if self.multi_label else label, "index": index}
+        return {"audio": wave, "label": torch.eye(3)[label] if self.multi_label else label, "index": index}
 
 
 def config(**changes):
@@ -110,11 +110,11 @@ def test_lora_trains_adapters_and_head_only(model, tmp_path):
 # what is fed
 
 
-def test_collate_pads_and_makes_multi_hot_rows():
-    clips = [{"audio": torch.ones(3), "label": [0, 2]}, {"audio": torch.ones(5), "label": []}]
-    batch = collate(clips, num_labels=4, multi_label=True)
+def test_collate_pads_waveforms_and_keeps_their_lengths():
+    clips = [{"audio": torch.ones(n), "label": torch.tensor(hot)} for n, hot in ((3, [1.0, 0, 1]), (5, [0.0, 0, 0]))]
+    batch = collate(clips)
     assert batch["audio"].tolist() == [[1, 1, 1, 0, 0], [1, 1, 1, 1, 1]] and batch["lengths"] == [3, 5]
-    assert batch["labels"].tolist() == [[1, 0, 1, 0], [0, 0, 0, 0]]
+    assert batch["labels"].tolist() == [[1, 0, 1], [0, 0, 0]]
 
 
 def test_weighted_sampler_follows_weights_and_epoch():
@@ -133,7 +133,7 @@ def trainer(model, extractor, folder, **changes):
     data = Tones()
     return FinetuningTrainer(
         model=model, args=args, train_dataset=data, processing_class=extractor,
-        data_collator=lambda clips: collate(clips, 3, False),
+        data_collator=collate,
     )  # fmt: skip
 
 
