@@ -247,7 +247,7 @@ def _folder(folder: Path, split, label_column, group_column, label_names, label_
         found = [re.search(label_pattern, Path(file).stem) for file in files]
         if missed := [file for file, match in zip(files, found, strict=True) if match is None]:
             raise ValueError(
-                f"label_pattern={label_pattern!r} matches not {len(missed)} of {len(files)} files: {missed[:3]}"
+                f"label_pattern={label_pattern!r} does not match {len(missed)} of {len(files)} files: {missed[:3]}"
             )
         names = re.compile(label_pattern).groupindex
         if not names.keys() & {"label", "group"}:

@@ -56,9 +56,8 @@ class _SkipReport:
     def _list(self, entry: dict):
         if self.path is None:
             return
-        with open(
-            self.path, "a+", encoding="utf-8"
-        ) as file:  # other workers, and the run before a restart, may have it
+        # other workers, and the run before a restart, may have listed it
+        with open(self.path, "a+", encoding="utf-8") as file:
             file.seek(0)
             if all(json.loads(line)["path"] != entry["path"] for line in file if line.endswith("\n")):
                 file.write(json.dumps(entry) + "\n")
@@ -380,7 +379,7 @@ def clip_loader(
 
 
 def collate_clips(clips: list[dict[str, Any]]) -> dict[str, Any]:
-    """`{"audio": list of (samples,), "index": (batch,), "labels": int64 (batch,) or multi-hot float32 (batch, classes)}`.
+    """`{"audio": list of (samples,), "index": (batch,), "labels": (batch,) int64 or (batch, classes) multi-hot}`.
 
     Clips keep their lengths: the feature extractor pads. Keys that the clips lack are left out.
     """

@@ -69,7 +69,7 @@ def open_dataset(
 def _label_kind(
     features, column: str | None, names: Sequence[str] | None, is_stream: bool
 ) -> tuple[str | None, Sequence[str] | None, bool, bool]:
-    """(label column, names of its classes, whether its values have to be made ids, whether a clip has a list of them)."""
+    """(label column, names of its classes, whether its values must be turned into ids, whether a clip has several)."""
     chosen = column or next((name for name in ("label", "labels") if name in features), None)
     if chosen is None:
         return None, None, False, False

@@ -1,0 +1,226 @@
+# Copyright 2026 The hf_audio_ssl team. Licensed under the Apache License, Version 2.0.
+import json
+import warnings
+from collections import Counter
+from itertools import islice
+
+import numpy as np
+import pytest
+import soundfile
+import torch
+from torch.utils.data import DataLoader
+
+from hf_audio_ssl.data.corpus import Corpus, open_corpus
+from hf_audio_ssl.data.dataset import (
+    ClipDataset,
+    CorpusReadError,
+    GlobalBatchSampler,
+    class_balanced_weights,
+    clip_loader,
+    collate_clips,
+)
+
+RATE = 8000
+
+
+def ramp_corpus(directory, lengths, rate=RATE, damaged=()):
+    """Clip i counts its samples up, so that a crop tells where it comes from; damaged files are cut in half."""
+    paths = []
+    for number, length in enumerate(lengths):
+        path = directory / f"{number:03d}.wav"
+        soundfile.write(path, np.arange(length, dtype=np.float32) / 2**20, rate, subtype="FLOAT")
+        if number in damaged:
+            path.write_bytes(path.read_bytes()[: length * 2])
+        paths.append(str(path))
+    return Corpus(paths, [number % 3 for number in range(len(paths))], ["x", "y", "z"])
+
+
+def start(clip):
+    return round(clip["audio"][0].item() * 2**20)
+
+
+def test_crops_depend_on_seed_epoch_and_index_only(tmp_path):
+    corpus = ramp_corpus(tmp_path, [20000] * 4)
+    dataset = ClipDataset(corpus, RATE, clip_seconds=0.5, seed=1)
+    first = [start(dataset[epoch, index]) for epoch in range(3) for index in range(4)]
+    assert len(set(first)) == 12 and max(first) > 8000
+    shuffled = ClipDataset(corpus, RATE, clip_seconds=0.5, seed=1)
+    assert [start(shuffled[epoch, index]) for epoch in (2, 0) for index in (3, 1)] == [first[k] for k in (11, 9, 3, 1)]
+    shuffled.set_epoch(2)
+    assert start(shuffled[3]) == first[11]
+    assert start(ClipDataset(corpus, RATE, 0.5, seed=2)[0, 0]) != first[0]
+    clip = dataset[0, 2]
+    assert clip["audio"].dtype == torch.float32 and clip["audio"].shape == (4000,)
+    assert clip["index"] == 2 and clip["label"] == 2
+    expected = (first[2] + torch.arange(4000)) / 2**20
+    assert torch.equal(clip["audio"], expected)
+
+
+def test_lengths(tmp_path):
+    corpus = ramp_corpus(tmp_path, [1000, 4000, 9000])
+    fixed = ClipDataset(corpus, RATE, clip_seconds=0.5, random_crop=False)
+    assert [len(fixed[i]["audio"]) for i in range(3)] == [1000, 4000, 4000] and start(fixed[2]) == 0
+    assert [len(clip["audio"]) for clip in (ClipDataset(corpus, RATE)[i] for i in range(3))] == [1000, 4000, 9000]
+    resampled = ClipDataset(corpus, 16000, clip_seconds=0.5)
+    assert [len(resampled[i]["audio"]) for i in range(3)] == [2000, 8000, 8000]
+    uneven = ClipDataset(ramp_corpus(tmp_path, [50000], rate=44100), 16000, clip_seconds=0.3333)
+    assert len(uneven[0]["audio"]) == round(0.3333 * 16000)
+
+
+def test_cached_audio_is_the_same_and_not_read_again(tmp_path):
+    corpus = ramp_corpus(tmp_path, [20000] * 3, rate=11025)
+    plain = ClipDataset(corpus, RATE, clip_seconds=0.5)
+    cached = ClipDataset(corpus, RATE, clip_seconds=0.5, cache_audio=True, cache_bytes=2 * 20000 * 4)
+    for epoch in range(3):
+        for index in range(3):
+            assert torch.equal(plain[epoch, index]["audio"], cached[epoch, index]["audio"])
+    cached[0, 0]["audio"].zero_()  # what a user does to a clip must not reach the cache
+    assert torch.equal(plain[0, 0]["audio"], cached[0, 0]["audio"])
+    for path in corpus.sources:
+        open(path, "wb").close()
+    assert len(cached[4, 0]["audio"]) == len(cached[4, 1]["audio"]) == 4000
+    with pytest.warns(UserWarning, match="002.wav"), pytest.raises(CorpusReadError):
+        cached[4, 2]  # beyond the byte limit
+
+
+def test_damaged_files_are_replaced_counted_and_listed(tmp_path):
+    corpus = ramp_corpus(tmp_path, [4000 + number for number in range(30)], damaged=(4, 11))
+    listed = tmp_path / "skipped.jsonl"
+    dataset = ClipDataset(corpus, RATE, seed=3, skipped_path=listed)
+    with pytest.warns(UserWarning) as caught:
+        clips = [dataset[epoch, index] for epoch in range(2) for index in range(30)]
+    assert [str(w.message).split(":")[0] for w in caught] == [
+        f"skipped {corpus.sources[4]} (1 of 5 clips so far)",
+        f"skipped {corpus.sources[11]} (2 of 12 clips so far)",
+    ]
+    assert dataset.skipped == 2
+    for number, clip in enumerate(clips):
+        assert clip["label"] == clip["index"] % 3 and len(clip["audio"]) == 4000 + clip["index"]
+        assert (clip["index"] == number % 30) == (number % 30 not in (4, 11))
+    rows = [json.loads(line) for line in listed.read_text().splitlines()]
+    assert [(row["path"], row["index"]) for row in rows] == [(corpus.sources[4], 4), (corpus.sources[11], 11)]
+    assert "truncated" in rows[0]["error"]
+
+    again = ClipDataset(corpus, RATE, seed=3, skipped_path=listed)  # the run after a restart
+    with pytest.warns(UserWarning):
+        assert [again[1, index]["index"] for index in (11, 4)] == [clips[41]["index"], clips[34]["index"]]
+    assert len(listed.read_text().splitlines()) == 2
+
+
+def test_too_many_damaged_files_are_an_error(tmp_path):
+    corpus = ramp_corpus(tmp_path, [1000] * 20, damaged=(3, 7, 12))
+    with warnings.catch_warnings(record=True):
+        tolerant = ClipDataset(corpus, RATE, max_skipped_share=0.15)
+        assert len([tolerant[i] for i in range(20)]) == 20
+        strict = ClipDataset(corpus, RATE, skipped_path=tmp_path / "skipped.jsonl")
+        with pytest.raises(CorpusReadError, match="3 of .* more than max_skipped_share=0.1.*skipped.jsonl"):
+            for index in range(20):
+                strict[index]
+        nothing = ClipDataset(ramp_corpus(tmp_path, [1000], damaged=(0,)), RATE)
+        with pytest.raises(CorpusReadError):
+            nothing[0]
+        loader = DataLoader(ClipDataset(corpus, RATE, max_skipped_share=0.0), num_workers=1, collate_fn=collate_clips)
+        with pytest.raises(CorpusReadError, match="max_skipped_share=0"):
+            list(loader)
+
+
+def test_other_errors_are_not_swallowed():
+    corpus = Corpus([{"array": np.zeros(100, np.int16), "sampling_rate": RATE}])
+    with pytest.raises(ValueError, match="int16"):
+        ClipDataset(corpus, RATE)[0]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ({"sampling_rate": 0}, "sampling_rate=0"),
+        ({"sampling_rate": 8000, "clip_seconds": 0.0}, "clip_seconds=0.0"),
+        ({"sampling_rate": 8000, "max_skipped_share": 1.0}, "max_skipped_share=1.0"),
+    ],
+)
+def test_bad_dataset_arguments(arguments, message):
+    with pytest.raises(ValueError, match=message):
+        ClipDataset(open_corpus("synthetic", num_clips=2), **arguments)
+    with pytest.raises(ValueError, match="empty"):
+        ClipDataset(Corpus([]), RATE)
+
+
+def test_every_epoch_holds_every_clip_once():
+    pairs = [pair for batch in islice(GlobalBatchSampler(10, 4, seed=5), 10) for pair in batch]
+    for epoch in range(4):
+        assert [e for e, _ in pairs[10 * epoch : 10 * epoch + 10]] == [epoch] * 10
+        assert sorted(index for _, index in pairs[10 * epoch : 10 * epoch + 10]) == list(range(10))
+    assert [index for _, index in pairs[:10]] != [index for _, index in pairs[10:20]] != list(range(10))
+
+
+@pytest.mark.parametrize("weights", [None, np.arange(1.0, 24.0)])
+def test_order_resumes_and_does_not_depend_on_the_number_of_processes(weights):
+    whole = list(islice(GlobalBatchSampler(23, 12, seed=1, weights=weights), 9))
+    for processes in (2, 3, 4):
+        parts = [
+            list(islice(GlobalBatchSampler(23, 12 // processes, processes, rank, seed=1, weights=weights), 9))
+            for rank in range(processes)
+        ]
+        assert [sum(slices, []) for slices in zip(*parts, strict=True)] == whole
+    assert list(islice(GlobalBatchSampler(23, 12, seed=1, weights=weights, start_step=5), 4)) == whole[5:]
+    assert list(islice(GlobalBatchSampler(23, 12, seed=2, weights=weights), 9)) != whole
+
+
+def test_weights_even_out_the_classes():
+    labels = [0] * 900 + [1] * 90 + [2] * 10
+    weights = class_balanced_weights(labels)
+    drawn = [
+        labels[index] for batch in islice(GlobalBatchSampler(1000, 100, weights=weights), 90) for _, index in batch
+    ]
+    assert all(abs(share / 9000 - 1 / 3) < 0.03 for share in Counter(drawn).values())
+    np.testing.assert_allclose(class_balanced_weights([[0, 1], [0], [], [1]]), [1.0, 0.5, 0.0, 0.5])
+
+
+def test_bad_sampler_arguments():
+    for arguments in [(0, 1), (5, 0), (5, 1, 2, 2), (5, 1, 1, 0, 0, -1)]:
+        with pytest.raises(ValueError):
+            GlobalBatchSampler(*arguments)
+    for weights in [[1.0] * 4, [0.0] * 5, [1, 1, 1, 1, -1], [1, 1, 1, 1, np.nan]]:
+        with pytest.raises(ValueError, match="weights"):
+            GlobalBatchSampler(5, 1, weights=weights)
+
+
+def test_batches_do_not_depend_on_workers(tmp_path):
+    corpus = ramp_corpus(tmp_path, [9000] * 21, damaged=(6,))
+
+    def batches(workers, start_step=0):
+        dataset = ClipDataset(corpus, RATE, clip_seconds=0.25, seed=2)
+        with warnings.catch_warnings(record=True):
+            loader = clip_loader(
+                dataset, GlobalBatchSampler(21, 4, seed=2, start_step=start_step), num_workers=workers
+            )
+            return [
+                (b["index"].tolist(), b["labels"].tolist(), torch.stack(b["audio"]))
+                for b in islice(loader, 12 - start_step)
+            ]
+
+    alone = batches(0)
+    for other in (batches(2), batches(0, start_step=0)):
+        for (i, l, a), (j, m, b) in zip(alone, other, strict=True):
+            assert i == j and l == m and torch.equal(a, b)
+    assert all(i == j and torch.equal(a, b) for (i, _, a), (j, _, b) in zip(alone[7:], batches(2, 7), strict=True))
+
+
+def test_collate_keeps_lengths_and_stacks_labels():
+    clips = [{"audio": torch.zeros(3), "index": 4, "label": 1}, {"audio": torch.zeros(5), "index": 2, "label": 0}]
+    batch = collate_clips(clips)
+    assert [len(wave) for wave in batch["audio"]] == [3, 5]
+    assert batch["labels"].tolist() == [1, 0] and batch["index"].tolist() == [4, 2]
+    assert "labels" not in collate_clips([{"audio": torch.zeros(3), "index": 4}])
+
+
+def test_multi_label_clips_are_multi_hot():
+    corpus = Corpus([{"array": np.ones(100, np.float32), "sampling_rate": RATE}] * 2, [[0, 2], []], ["a", "b", "c"])
+    dataset = ClipDataset(corpus, RATE)
+    batch = collate_clips([dataset[0], dataset[1]])
+    assert batch["labels"].tolist() == [[1, 0, 1], [0, 0, 0]] and batch["labels"].dtype == torch.float32
+
+
+def test_loader_takes_a_sampler_for_clips_only():
+    with pytest.raises(ValueError, match="sampler"):
+        clip_loader(ClipDataset(open_corpus("synthetic", num_clips=2), 16000))
