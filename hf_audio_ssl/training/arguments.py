@@ -1,0 +1,250 @@
+# Copyright 2026 The hf_audio_ssl team. Licensed under the Apache License, Version 2.0.
+"""What a pre-training run can be told, and the YAML recipes that tell it."""
+
+import dataclasses
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Literal, get_args
+
+from hf_audio_ssl import schedules
+
+MixedPrecision = Literal["no", "bf16", "fp16"]
+Schedule = Literal["cosine", "linear", "constant", "inverse_sqrt", "tri_stage"]
+
+
+def _option(default, text: str, *, trajectory: bool = True):
+    """A field with its help. `trajectory`: the weights after n steps depend on it, so that resuming with another value
+    would give a run that nobody can repeat; it is refused."""
+    return field(default=default, metadata={"help": text, "trajectory": trajectory})
+
+
+@dataclass
+class PretrainingArguments:
+    """Arguments of `pretrain`. A `ValueError` at construction names the argument, what came and what is expected."""
+
+    output_dir: str = _option(
+        "pretrained", "Folder for checkpoints, log and plots. Made if it does not exist.", trajectory=False
+    )
+    max_steps: int = _option(1000, "Number of optimizer steps. The learning-rate schedule ends here.")
+    per_device_batch_size: int = _option(
+        16,
+        "Clips that one process puts through the model at a time. The effective batch is this times "
+        "gradient_accumulation_steps times the number of processes. Lower it if memory runs out.",
+    )
+    gradient_accumulation_steps: int = _option(
+        1, "Batches whose gradients are averaged before one optimizer step: a larger batch in the same memory."
+    )
+    learning_rate: float = _option(5e-4, "Highest learning rate, reached at the end of the warm-up.")
+    warmup_steps: int = _option(0, "Steps over which the learning rate grows from 0 to learning_rate.")
+    lr_schedule: Schedule = _option("cosine", "How the learning rate falls after the warm-up.")
+    min_lr: float = _option(0.0, "Learning rate at the end of the schedule.")
+    hold_steps: int = _option(0, "Only for tri_stage: steps at learning_rate between warm-up and decay.")
+    weight_decay: float = _option(
+        0.05, "Decoupled weight decay of AdamW. Biases and 1-d parameters (norms) have none."
+    )
+    adam_beta1: float = _option(0.9, "AdamW: decay of the mean of the gradients.")
+    adam_beta2: float = _option(0.95, "AdamW: decay of the mean of the squared gradients.")
+    adam_epsilon: float = _option(1e-8, "AdamW: added to the denominator.")
+    max_grad_norm: float = _option(
+        1.0, "Gradients are scaled down to this norm when theirs is larger. 0 switches it off."
+    )
+    mixed_precision: MixedPrecision = _option(
+        "no", "no: float32. bf16: faster on recent GPUs and as safe. fp16: for older GPUs, with a loss scaler."
+    )
+    gradient_checkpointing: bool = _option(
+        False, "Recompute activations in the backward pass: less memory, about a third slower.", trajectory=False
+    )
+    torch_compile: bool = _option(
+        False, "Compile the model: a slow first step, faster ones after. Pays on a GPU.", trajectory=False
+    )
+    clip_seconds: float | None = _option(
+        None,
+        "Length of the training clips in seconds: longer files are cut at a random place, shorter ones are padded. "
+        "Empty: whole files.",
+    )
+    num_workers: int = _option(
+        0, "Processes that read and decode audio beside the training process. 0: it does so itself.", trajectory=False
+    )
+    cpu_threads: int = _option(
+        0, "Threads that torch may use on the CPU, in each process. 0: leave torch's default.", trajectory=False
+    )
+    seed: int = _option(0, "Everything random (weights, order, crops, masks) follows from it.")
+    logging_steps: int = _option(
+        10, "Steps between two lines of log.jsonl; each is the mean since the last.", trajectory=False
+    )
+    save_steps: int = _option(500, "Steps between two checkpoints. One more is written at the end.", trajectory=False)
+    save_total_limit: int | None = _option(
+        2, "Checkpoints to keep; older ones are deleted. Empty: keep all.", trajectory=False
+    )
+    resume: str = _option(
+        "auto",
+        "auto: go on from the newest complete checkpoint in output_dir, if there is one. never: start afresh, and "
+        "refuse an output_dir that has checkpoints. Or the folder of a checkpoint.",
+        trajectory=False,
+    )
+    report_to: str = _option(
+        "none", "Comma-separated names of Accelerate trackers (tensorboard, wandb ...), or none.", trajectory=False
+    )
+    probe_steps: int = _option(
+        0,
+        "Steps between two runs of the probe, if one is given; it also runs before the first and after the last. "
+        "0: never.",
+        trajectory=False,
+    )
+    max_nan_steps: int = _option(
+        25,
+        "Steps in a row whose loss or gradients are not finite (each is skipped and counted) after which the run "
+        "stops. With fp16 the loss scaler needs up to about 16 such steps to find its scale.",
+        trajectory=False,
+    )
+    push_to_hub: bool = _option(False, "Upload every checkpoint to the Hub, in the background.", trajectory=False)
+    hub_model_id: str | None = _option(None, "Hub repository for push_to_hub, such as user/name.", trajectory=False)
+
+    def __post_init__(self):
+        at_least = {
+            "max_steps": 1, "per_device_batch_size": 1, "gradient_accumulation_steps": 1, "warmup_steps": 0,
+            "hold_steps": 0, "weight_decay": 0, "max_grad_norm": 0, "min_lr": 0, "num_workers": 0, "cpu_threads": 0,
+            "seed": 0, "logging_steps": 1, "save_steps": 1, "save_total_limit": 1, "probe_steps": 0,
+            "max_nan_steps": 1,
+        }  # fmt: skip
+        for spec in dataclasses.fields(self):
+            value = getattr(self, spec.name)
+            self._check_type(spec, value)
+            if value is not None and spec.name in at_least and not value >= at_least[spec.name]:
+                raise ValueError(f"{spec.name}={value!r}: expected at least {at_least[spec.name]}")
+        for name in ("learning_rate", "adam_epsilon"):
+            if not 0 < getattr(self, name) < float("inf"):
+                raise ValueError(f"{name}={getattr(self, name)!r}: expected a positive number")
+        for name in ("adam_beta1", "adam_beta2"):
+            if not 0 <= getattr(self, name) < 1:
+                raise ValueError(f"{name}={getattr(self, name)!r}: expected a number in [0, 1)")
+        if self.clip_seconds is not None and not 0 < self.clip_seconds < float("inf"):
+            raise ValueError(f"clip_seconds={self.clip_seconds!r}: expected a positive number of seconds, or nothing")
+        if self.min_lr > self.learning_rate:
+            raise ValueError(f"min_lr={self.min_lr!r}: expected at most learning_rate={self.learning_rate!r}")
+        if self.warmup_steps + self.hold_steps > self.max_steps:
+            raise ValueError(
+                f"warmup_steps={self.warmup_steps} + hold_steps={self.hold_steps}: expected at most "
+                f"max_steps={self.max_steps}"
+            )
+        if self.hold_steps and self.lr_schedule != "tri_stage":
+            raise ValueError(
+                f"hold_steps={self.hold_steps}: only lr_schedule='tri_stage' holds, got {self.lr_schedule!r}"
+            )
+        if self.lr_schedule == "inverse_sqrt" and not self.warmup_steps:
+            raise ValueError(
+                "warmup_steps=0: lr_schedule='inverse_sqrt' decays from the end of the warm-up, expected at least 1"
+            )
+        if self.push_to_hub and not self.hub_model_id:
+            raise ValueError("push_to_hub=True: expected hub_model_id, the repository to upload to")
+
+    def _check_type(self, spec: dataclasses.Field, value: Any) -> None:
+        """`value` has the type of its annotation; whole floats such as YAML's `1e3` pass for integers."""
+        options = get_args(spec.type)
+        if spec.type in (Schedule, MixedPrecision):
+            if value not in options:
+                raise ValueError(f"{spec.name}={value!r}: expected one of {', '.join(options)}")
+            return
+        types = options or (spec.type,)
+        if int in types and isinstance(value, float) and value.is_integer():
+            setattr(self, spec.name, int(value))
+            return
+        if float in types and isinstance(value, str):
+            # YAML 1.1 reads `5e-4`, without a dot, as text
+            try:
+                setattr(self, spec.name, float(value))
+                return
+            except ValueError:
+                pass
+        accepted = (*types, int) if float in types else types
+        if not isinstance(value, accepted) or (isinstance(value, bool) and bool not in types):
+            names = " or ".join("nothing" if kind is type(None) else kind.__name__ for kind in types)
+            raise ValueError(f"{spec.name}={value!r}: expected {names}")
+
+    def learning_rate_at(self, step: int) -> float:
+        """Learning rate of the update after `step` completed ones."""
+        return schedules.learning_rate(
+            self.lr_schedule,
+            peak=self.learning_rate,
+            total_steps=self.max_steps,
+            warmup_steps=self.warmup_steps,
+            floor=self.min_lr,
+            hold_steps=self.hold_steps,
+        )(step)
+
+    def trackers(self) -> list[str]:
+        """Names of the Accelerate trackers in `report_to`."""
+        return [name.strip() for name in self.report_to.split(",") if name.strip() not in ("", "none")]
+
+    def trajectory(self) -> dict[str, Any]:
+        """The arguments on which the weights after n steps depend."""
+        return {
+            spec.name: getattr(self, spec.name) for spec in dataclasses.fields(self) if spec.metadata["trajectory"]
+        }
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """A recipe file: which method, and what differs from the defaults of its config, extractor, data and arguments."""
+
+    method: str | None
+    model: dict[str, Any]
+    features: dict[str, Any]
+    data: dict[str, Any]
+    training: dict[str, Any]
+
+
+def make_arguments(values: dict[str, Any], where: str = "training") -> PretrainingArguments:
+    """`PretrainingArguments(**values)`, but unknown names give a `ValueError` that lists them and the known ones."""
+    known = [spec.name for spec in dataclasses.fields(PretrainingArguments)]
+    refuse_unknown(values, known, where)
+    return PretrainingArguments(**values)
+
+
+def refuse_unknown(values: dict[str, Any], known: list[str] | tuple[str, ...], where: str) -> None:
+    """Raise a `ValueError` that lists the keys of `values` that are not `known`."""
+    unknown = [str(key) for key in values if key not in known]
+    if unknown:
+        raise ValueError(f"{where}: unknown {', '.join(unknown)}; expected some of {', '.join(known)}")
+
+
+# what a recipe's `data:` may set, beside `dataset`: arguments of `open_corpus` and of `ClipDataset`
+DATASET_KEYS = {
+    "corpus": ("split", "config", "streaming", "audio_column", "include", "num_clips"),
+    "clips": ("random_crop", "cache_audio", "max_skipped_share"),
+}
+
+
+def load_recipe(path: str | Path) -> Recipe:
+    """Read a YAML recipe: `method:` (a name) and the blocks `model:`, `features:`, `data:`, `training:`, all optional.
+
+    The blocks hold overrides of the method's config, of its feature extractor, of the data set's options
+    (`DATASET_KEYS`), and of `PretrainingArguments`. Raises `ValueError` naming the file and the key for anything else;
+    `run_pretraining` checks the keys of `model:` and `features:`, once it knows the method.
+    """
+    import yaml
+
+    path = Path(path)
+    try:
+        content = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise ValueError(f"recipe {str(path)!r} cannot be read: {error.strerror}") from error
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        raise ValueError(f"recipe {str(path)!r} is not YAML: {error}") from error
+    content = {} if content is None else content
+    if not isinstance(content, dict):
+        raise ValueError(f"recipe {str(path)!r}: expected blocks such as `training:`, got {type(content).__name__}")
+    blocks = [spec.name for spec in dataclasses.fields(Recipe)]
+    refuse_unknown(content, blocks, f"recipe {str(path)!r}")
+    for block in blocks[1:]:
+        content[block] = content.get(block) or {}
+        if not isinstance(content[block], dict):
+            raise ValueError(f"recipe {str(path)!r}: `{block}:` must hold names and values, got {content[block]!r}")
+    known = ("dataset", *DATASET_KEYS["corpus"], *DATASET_KEYS["clips"])
+    refuse_unknown(content["data"], known, f"recipe {str(path)!r}, block `data:`")
+    try:
+        make_arguments(content["training"], f"recipe {str(path)!r}, block `training:`")
+    except ValueError as error:
+        message = str(error)
+        raise ValueError(message if "block" in message else f"recipe {str(path)!r}, {message}") from error
+    return Recipe(**{block: content.get(block) for block in blocks})

@@ -1,0 +1,117 @@
+# Copyright 2026 The hf_audio_ssl team. Licensed under the Apache License, Version 2.0.
+"""From a recipe and the name of a data set to a pre-trained model folder, for any method of the registry."""
+
+import dataclasses
+import logging
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from hf_audio_ssl.data.corpus import StreamingCorpus, open_corpus
+from hf_audio_ssl.data.dataset import ClipDataset, StreamingClipDataset
+from hf_audio_ssl.registry import MethodSpec, get_method, load_class
+from hf_audio_ssl.training.arguments import (
+    DATASET_KEYS,
+    PretrainingArguments,
+    Recipe,
+    load_recipe,
+    make_arguments,
+    refuse_unknown,
+)
+from hf_audio_ssl.training.loop import PretrainingResult, pretrain
+
+logger = logging.getLogger(__name__)
+
+
+def run_pretraining(
+    *,
+    recipe: str | Path | None = None,
+    method: str | None = None,
+    dataset: Any = None,
+    init_from: str | Path | None = None,
+    model: dict[str, Any] | None = None,
+    features: dict[str, Any] | None = None,
+    data: dict[str, Any] | None = None,
+    probe: Callable[[Any, int], dict[str, float]] | None = None,
+    **training,
+) -> PretrainingResult:
+    """Pre-train a method on a data set. What is given here takes precedence over the recipe.
+
+    Args:
+        recipe: YAML file; see `load_recipe`.
+        method: name in the registry, such as `"eat"`, where the recipe does not say it.
+        dataset: a folder, the name of a Hub data set, or `"synthetic"`; see `open_corpus`.
+        init_from: model folder or Hub id whose weights and feature extractor to start from, instead of random weights.
+        model, features, data: overrides of the method's config, of its extractor, and of the data set's options.
+        probe: see `pretrain`.
+        training: fields of `PretrainingArguments`.
+
+    Raises `ValueError` naming the key for settings that the method, the data set or the arguments do not have, and
+    what `pretrain` raises.
+    """
+    plan = load_recipe(recipe) if recipe else Recipe(None, {}, {}, {}, {})
+    if method and plan.method and get_method(method) != get_method(plan.method):
+        raise ValueError(f"method={method!r}, but recipe {str(recipe)!r} is for {plan.method!r}")
+    if not (method or plan.method):
+        raise ValueError("method: none given, and no recipe that names one")
+    spec = get_method(method or plan.method)
+    args = make_arguments({**plan.training, **training})
+    data = {**plan.data, **(data or {})}
+    refuse_unknown(data, ("dataset", *DATASET_KEYS["corpus"], *DATASET_KEYS["clips"]), "data")
+    dataset = dataset or data.get("dataset")
+    if not dataset:
+        raise ValueError("dataset: none given, expected a folder, the name of a Hub data set, or 'synthetic'")
+
+    model, extractor = _build(
+        spec, {**plan.model, **(model or {})}, {**plan.features, **(features or {})}, init_from, args
+    )
+    clips = _open(dataset, data, extractor.sampling_rate, args)
+    _warn_of_lost_audio(extractor, args)
+    return pretrain(model, extractor, clips, args, probe=probe)
+
+
+def _build(spec: MethodSpec, model: dict, features: dict, init_from, args: PretrainingArguments):
+    """The method's pre-training model and feature extractor, with overrides."""
+    config_class, model_class, extractor_class = (
+        load_class(spec, name) for name in ("AutoConfig", "AutoModelForPreTraining", "AutoFeatureExtractor")
+    )
+    refuse_unknown(
+        model, [field.name for field in dataclasses.fields(config_class)], f"model ({config_class.__name__})"
+    )
+    refuse_unknown(features, list(extractor_class().to_dict()), f"features ({extractor_class.__name__})")
+    torch.manual_seed(args.seed)  # the first weights
+    if init_from is not None:
+        return model_class.from_pretrained(init_from, **model), extractor_class.from_pretrained(init_from, **features)
+    return model_class(config_class(**model)), extractor_class(**features)
+
+
+def _open(dataset, data: dict, sampling_rate: int, args: PretrainingArguments):
+    """The data set's clips, streamed or not."""
+    corpus = open_corpus(dataset, **{name: data[name] for name in DATASET_KEYS["corpus"] if name in data})
+    output_dir = Path(args.output_dir)
+    output_dir.mkdir(parents=True, exist_ok=True)
+    options = {name: data[name] for name in DATASET_KEYS["clips"] if name in data}
+    options |= {"seed": args.seed, "skipped_path": output_dir / "skipped.jsonl"}
+    if isinstance(corpus, StreamingCorpus):
+        if options.pop("cache_audio", False):
+            raise ValueError("data.cache_audio=True: a stream is not kept in memory")
+        return StreamingClipDataset(corpus, sampling_rate, args.clip_seconds, args.per_device_batch_size, **options)
+    return ClipDataset(corpus, sampling_rate, args.clip_seconds, **options)
+
+
+def _warn_of_lost_audio(extractor, args: PretrainingArguments) -> None:
+    """Say if clips are longer than what the extractor keeps of them."""
+    limit = getattr(extractor, "max_length", None)
+    if limit is None or args.clip_seconds is None:
+        return
+    frames = extractor.num_frames(round(args.clip_seconds * extractor.sampling_rate))
+    if frames > limit:
+        logger.warning(
+            "clip_seconds=%g gives %d frames, of which features.max_length=%d keeps the first %d",
+            args.clip_seconds,
+            frames,
+            limit,
+            limit,
+        )
