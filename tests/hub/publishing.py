@@ -12,6 +12,7 @@ from pathlib import Path
 
 import numpy
 import torch
+from huggingface_hub import HfApi
 from loading import outputs, run_usage
 from safetensors.torch import save_file
 
@@ -23,6 +24,11 @@ SIZES = {
     "hidden_size": 192, "num_hidden_layers": 4, "num_attention_heads": 4, "intermediate_size": 768, "num_clones": 2,
     "decoder_hidden_size": 32, "decoder_num_layers": 1, "decoder_groups": 4, "max_time_patches": 64,
 }  # fmt: skip
+REFUSED = [
+    (ENCODER, {"private": True}, ValueError),  # exists and is public
+    (ENCODER, {"token": "hf_wrong"}, PermissionError),
+    ("somebody/else", {}, PermissionError),
+]
 LABELS = ["bell", "drum", "wind"]
 RESULTS = [
     {"task": "audio-classification", "dataset": "fsdd", "metric": "accuracy", "value": 0.51234, "split": "test"}
@@ -70,9 +76,19 @@ if __name__ == "__main__":
 
     urls = [push(saved[0], ENCODER), push(saved[1], "eat-digits", private=True, commit_message="First")]
     assert urls[1].endswith(f"/{CLASSIFIER}"), urls
+    HfApi().upload_file(path_or_fileobj=b"", path_in_repo="ssl_old.py", repo_id=ENCODER, commit_message="Old code")
+    push(saved[0], ENCODER)  # only removes that file
     push(saved[0], ENCODER)  # nothing has changed: no commit
     push(saved[0], ENCODER, revision="bare", bundle_code=False)
     assert all(path.read_bytes() == content for path, content in before.items()), "push changed the folder"
+
+    for repo_id, options, error in REFUSED:
+        try:
+            push(saved[0], repo_id, **options)
+        except error as caught:
+            assert repo_id in str(caught)
+        else:
+            raise AssertionError(f"push to {repo_id} with {options} was not refused")
 
     save_file(outputs(ENCODER, CLASSIFIER, code="hf_audio_ssl"), folder / "with_package.safetensors")
     assert push_adapter(folder / "adapter") == CLASSIFIER

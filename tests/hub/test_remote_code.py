@@ -119,8 +119,10 @@ def test_visibility_branches_and_commits(published):
     public, private = hub.repositories[ENCODER], hub.repositories[CLASSIFIER]
     assert (public.private, private.private) == (False, True)
     assert private.messages == ["initial commit", "First"]
-    # the second push changed nothing, the third went to a branch, without code
-    assert public.messages == ["initial commit"] + ["Upload EatForPreTraining with hf_audio_ssl"] * 2
+    # the second push removed a code file of another version, the third changed nothing, the fourth went to a branch
+    pushed = "Upload EatForPreTraining with hf_audio_ssl"
+    assert public.messages == ["initial commit", pushed, "Old code", pushed, pushed]
+    assert "ssl_old.py" not in hub.files(ENCODER)
     assert "modeling_eat.py" in hub.files(ENCODER)
     assert "auto_map" not in json.loads(hub.read(ENCODER, "config.json", "bare"))
 
