@@ -30,7 +30,7 @@ from pathlib import Path
 from transformers.dynamic_module_utils import get_relative_imports
 from transformers.utils import CONFIG_NAME, FEATURE_EXTRACTOR_NAME
 
-from hf_audio_ssl.registry import MethodSpec, get_method
+from hf_audio_ssl.registry import MethodSpec, methods
 
 PACKAGE = "hf_audio_ssl"
 # Parts of the package that a model never needs; "" is the package itself, whose import registers every method.
@@ -84,11 +84,14 @@ def method_of(folder) -> MethodSpec:
     file = Path(folder) / CONFIG_NAME
     if not file.is_file():
         raise ValueError(f"folder {str(folder)!r} has no {CONFIG_NAME}: expected one written by `save_pretrained`")
-    model_type = json.loads(file.read_text(encoding="utf-8")).get("model_type")
-    try:
-        return get_method(model_type)
-    except ValueError as error:
-        raise ValueError(f"{file}: model_type is {model_type!r}; {error}") from error
+    config = json.loads(file.read_text(encoding="utf-8"))
+    specs = [spec for spec in methods().values() if spec.model_type == config.get("model_type")]
+    if not specs:
+        known = ", ".join(spec.model_type for spec in methods().values())
+        raise ValueError(f"{file}: model_type is {config.get('model_type')!r}, expected one of {known}")
+    # methods built on one of transformers' own configs share its model type
+    architectures = config.get("architectures") or []
+    return next((spec for spec in specs if {*architectures} & {*spec.classes.values()}), specs[0])
 
 
 def flat_name(module: str, package: str = PACKAGE) -> str:

@@ -5,6 +5,7 @@ import json
 import os
 import shutil
 import tempfile
+from contextlib import contextmanager
 from pathlib import Path
 
 from huggingface_hub import HfApi, get_token
@@ -60,39 +61,43 @@ def push(
             "https://huggingface.co/settings/tokens makes one (with write permission)"
         )
     api = HfApi(token=token, library_name="hf_audio_ssl")
-    with tempfile.TemporaryDirectory() as copy:
-        shutil.copytree(
-            folder,
-            copy,
-            copy_function=_link_or_copy,
-            dirs_exist_ok=True,
-            ignore=shutil.ignore_patterns(*NOT_FOR_THE_HUB),
-        )
+    with tempfile.TemporaryDirectory() as copy, _permission(repo_id):
+        if "/" not in repo_id:
+            repo_id = f"{api.whoami()['name']}/{repo_id}"
+        ignore = shutil.ignore_patterns(*NOT_FOR_THE_HUB)
+        shutil.copytree(folder, copy, copy_function=_link_or_copy, dirs_exist_ok=True, ignore=ignore)
         code = bundle_code and (folder / CONFIG_NAME).is_file()
         if code:
             bundle(copy)
-        try:
-            url = api.create_repo(repo_id, private=private, exist_ok=True)
-            if private and not api.model_info(url.repo_id).private:
-                raise ValueError(f"private=True, but {url.repo_id} exists and is public: nothing was uploaded")
-            card = Path(copy) / CARD
-            if not card.is_file() or UNFILLED in card.read_text(encoding="utf-8"):
-                render_card(folder, repo_id=url.repo_id).save(card)
-            if revision:
-                api.create_branch(url.repo_id, branch=revision, exist_ok=True)
-            api.upload_folder(
-                repo_id=url.repo_id,
-                folder_path=copy,
-                commit_message=commit_message or f"Upload {what} with hf_audio_ssl",
-                revision=revision,
-                # code files of an earlier version that this one does not have
-                delete_patterns=["ssl_*.py"] if code else None,
-            )
-        except HfHubHTTPError as error:
-            if error.response.status_code in (401, 403):
-                raise PermissionError(f"the Hub refuses this token for {repo_id}: {error}") from error
-            raise
+        card = Path(copy) / CARD
+        if not card.is_file() or UNFILLED in card.read_text(encoding="utf-8"):
+            render_card(folder, repo_id=repo_id).save(card)
+
+        url = api.create_repo(repo_id, private=private, exist_ok=True)
+        if private and not api.model_info(repo_id).private:
+            raise ValueError(f"private=True, but {repo_id} exists and is public: nothing was uploaded")
+        if revision:
+            api.create_branch(repo_id, branch=revision, exist_ok=True)
+        api.upload_folder(
+            repo_id=repo_id,
+            folder_path=copy,
+            commit_message=commit_message or f"Upload {what} with hf_audio_ssl",
+            revision=revision,
+            # code files of an earlier version that this one does not have
+            delete_patterns=["ssl_*.py"] if code else None,
+        )
     return str(url)
+
+
+@contextmanager
+def _permission(repo_id: str):
+    """The Hub's refusals as `PermissionError`."""
+    try:
+        yield
+    except HfHubHTTPError as error:
+        if error.response.status_code in (401, 403):
+            raise PermissionError(f"the Hub refuses this token for {repo_id}: {error}") from error
+        raise
 
 
 def _what(folder: Path) -> str:

@@ -77,11 +77,16 @@ if __name__ == "__main__":
         sys.exit(f"{hf_audio_ssl.__file__} can be imported: this process proves nothing")
 
     import numpy
-    from huggingface_hub import hf_hub_download
+    from huggingface_hub import hf_hub_download, snapshot_download
     from safetensors.torch import save_file
 
     destination, *repositories = sys.argv[1:]
-    save_file(outputs(*repositories, code="transformers_modules", trust_remote_code=True), destination)
+    trusted = {"code": "transformers_modules", "trust_remote_code": True}
+    result = outputs(*repositories, **trusted)
+    save_file(result, destination)
+    # transformers gives every file of a local folder a module of its own
+    local = outputs(*map(snapshot_download, repositories), **trusted)
+    assert all(bool((value == result[name]).all()) for name, value in local.items())
     for repository in repositories:
         with open(hf_hub_download(repository, "README.md"), encoding="utf-8") as stream:
             assert run_usage(stream.read(), numpy.zeros(16000, dtype=numpy.float32) + 0.01) is not None
