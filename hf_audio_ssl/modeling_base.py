@@ -85,6 +85,9 @@ class AudioSSLPreTrainedModel(PreTrainedModel):
         super()._initialize_missing_keys(*args, **kwargs)
         for teacher, student in orphans:
             teacher.load_state_dict(student.state_dict())
+        # loading puts new parameters in the place of the frozen ones
+        for teacher, _ in self.teacher_pairs():
+            teacher.requires_grad_(False)
 
     # -- embeddings ---------------------------------------------------------------------------------------------------
 
