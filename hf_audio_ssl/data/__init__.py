@@ -1,2 +1,30 @@
 # Copyright 2026 The hf_audio_ssl team. Licensed under the Apache License, Version 2.0.
 """Data sets of audio clips: any folder, any `datasets` data set, streams, and a built-in synthetic corpus."""
+
+from hf_audio_ssl.data.corpus import Corpus, StreamingCorpus, open_corpus
+from hf_audio_ssl.data.dataset import (
+    ClipDataset,
+    CorpusReadError,
+    GlobalBatchSampler,
+    StreamingClipDataset,
+    class_balanced_weights,
+    clip_loader,
+    collate_clips,
+)
+from hf_audio_ssl.data.statistics import corpus_statistics
+from hf_audio_ssl.data.synthetic import write_corpus
+
+__all__ = [
+    "ClipDataset",
+    "Corpus",
+    "CorpusReadError",
+    "GlobalBatchSampler",
+    "StreamingClipDataset",
+    "StreamingCorpus",
+    "class_balanced_weights",
+    "clip_loader",
+    "collate_clips",
+    "corpus_statistics",
+    "open_corpus",
+    "write_corpus",
+]

@@ -73,7 +73,8 @@ class Corpus(Sequence):
         """Name of clip `index` in reports; reads no audio."""
         if self.paths is not None:
             return self.paths[index]
-        return self.sources[index] if isinstance(self.sources, list) else f"clip {index}"
+        source = self.sources[index] if isinstance(self.sources, list) else None
+        return os.fspath(source) if isinstance(source, str | os.PathLike) else f"clip {index}"
 
     def select(self, indices: Sequence[int]) -> "Corpus":
         """The corpus of these clips, in this order; class ids stay as they are."""
@@ -171,7 +172,7 @@ def open_corpus(
     }  # fmt: skip
 
     def check(kind: str, *allowed: str):
-        wrong = [name for name, value in given.items() if value and name not in allowed]
+        wrong = [name for name, value in given.items() if value not in (None, False, 0) and name not in allowed]
         if wrong:
             raise ValueError(f"{', '.join(wrong)} can't be used with {kind}; it takes split, {', '.join(allowed)}")
 
@@ -220,8 +221,9 @@ def encode_labels(
 def _synthetic(split: str, num_clips: int | None, seed: int) -> Corpus:
     if split not in _SYNTHETIC_SIZES:
         raise ValueError(f"split={split!r}; the synthetic corpus has {list(_SYNTHETIC_SIZES)}")
+    size = _SYNTHETIC_SIZES[split] if num_clips is None else num_clips
     # Both splits of a seed are disjoint streams; 2 * seed + 1 is never the train seed of another corpus.
-    clips = synthetic.SyntheticClips(num_clips or _SYNTHETIC_SIZES[split], 2 * seed + (split == "test"))
+    clips = synthetic.SyntheticClips(size, 2 * seed + (split == "test"))
     labels = [synthetic.label_of(index) for index in range(len(clips))]
     return Corpus(clips, labels, synthetic.LABEL_NAMES, paths=[clips.path(index) for index in range(len(clips))])
 

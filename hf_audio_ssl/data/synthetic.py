@@ -72,12 +72,16 @@ def _burst(rng, length, rate, decay):
     return rng.standard_normal(length) * np.exp(-decay * np.arange(length) / rate)
 
 
+def _fast_length(length):
+    """The next length without large prime factors, for which the Fourier transform is quick."""
+    return min(m * 2 ** max(0, int(np.ceil(np.log2(length / m)))) for m in (1, 3, 5, 9, 15))
+
+
 def _place(length, sound, starts, gains):
     """Copies of `sound` at the sample positions `starts`, by one convolution."""
     impulses = np.zeros(length)
     np.add.at(impulses, starts[starts < length], gains[starts < length])
-    size = length + len(sound) - 1
-    size += -size % 1000  # lengths with small prime factors transform quickly
+    size = _fast_length(length + len(sound))
     return np.fft.irfft(np.fft.rfft(impulses, size) * np.fft.rfft(sound, size), size)[:length]
 
 
@@ -297,8 +301,7 @@ def synthesize(seed: int, index: int, seconds: float = 2.0, sampling_rate: int =
     time = np.arange(length) / rate
     sound = SOUNDS[label_of(index)](rng, time, rate)
     dry = np.concatenate([np.zeros(onset), sound[: length - onset]])
-    wet = _shape_spectrum(dry, _random_colour(rng), rate)
-    wet = _room(rng, wet, rate)
+    wet = _recorded(rng, dry, rate)
     wet /= np.sqrt(np.mean(wet**2)) + 1e-9
     noise = _shape_spectrum(rng.standard_normal(length), _random_colour(rng), rate)
     noise /= np.sqrt(np.mean(noise**2)) + 1e-9
@@ -323,13 +326,15 @@ def _random_colour(rng):
     return gain
 
 
-def _room(rng, wave, rate):
-    """Add reverberation: decaying noise with 60 dB after 0.1 to 0.7 s, up to as loud as the direct sound."""
+def _recorded(rng, wave, rate):
+    """`wave` in a room (decaying noise, 60 dB after 0.1 to 0.7 s, up to 0.6 of the direct sound) by a microphone."""
     length = int(0.35 * rate)
-    response = _burst(rng, length, rate, 6.9 / rng.uniform(0.1, 0.7))
-    response *= rng.uniform(0.0, 0.6) / np.sqrt(np.sum(response**2))
-    response[0] += 1.0
-    return _place(len(wave), response, np.arange(len(wave)), wave)
+    room = _burst(rng, length, rate, 6.9 / rng.uniform(0.1, 0.7))
+    room *= rng.uniform(0.0, 0.6) / np.sqrt(np.sum(room**2))
+    room[0] += 1.0
+    size = _fast_length(len(wave) + length)
+    response = np.fft.rfft(room, size) * _random_colour(rng)(np.fft.rfftfreq(size, 1 / rate))
+    return np.fft.irfft(np.fft.rfft(wave, size) * response, size)[: len(wave)]
 
 
 class SyntheticClips(Sequence):

@@ -122,6 +122,8 @@ def test_synthetic_splits_and_seeds_share_no_clip():
     ]
     waves = {corpus[0]["audio"]["array"].tobytes() for corpus in opened}
     assert len(waves) == 6
+    with pytest.raises(ValueError, match="num_clips must be at least 1"):
+        open_corpus("synthetic", num_clips=0)
     with pytest.raises(ValueError, match="train.*test"):
         open_corpus("synthetic", split="dev")
 
@@ -207,6 +209,7 @@ def test_arguments_that_do_not_apply_are_errors(tmp_path):
     (tmp_path / "empty").mkdir()
     with pytest.raises(ValueError, match="no audio files"):
         open_corpus(tmp_path / "empty")
+    assert Corpus([{"bytes": b""}])[0]["path"] == "clip 0"
     with pytest.raises(ValueError, match="labels has 1 entries for 2 clips"):
         Corpus(["a", "b"], [0])
 

@@ -124,6 +124,14 @@ def test_too_many_damaged_files_are_an_error(tmp_path):
             list(loader)
 
 
+def test_clips_that_are_too_short_count_as_unreadable(tmp_path):
+    corpus = ramp_corpus(tmp_path, [1000] * 9 + [199])
+    dataset = ClipDataset(corpus, 16000, 0.1, min_seconds=0.025)
+    with pytest.warns(UserWarning, match="009.wav.*398 samples at 16000 Hz, under 400"):
+        assert dataset[9]["index"] != 9
+    assert dataset.skipped == 1 and len(ClipDataset(corpus, 16000, 0.1)[9]["audio"]) == 398
+
+
 def test_other_errors_are_not_swallowed():
     corpus = Corpus([{"array": np.zeros(100, np.int16), "sampling_rate": RATE}])
     with pytest.raises(ValueError, match="int16"):
@@ -135,6 +143,7 @@ def test_other_errors_are_not_swallowed():
     [
         ({"sampling_rate": 0}, "sampling_rate=0"),
         ({"sampling_rate": 8000, "clip_seconds": 0.0}, "clip_seconds=0.0"),
+        ({"sampling_rate": 8000, "clip_seconds": 1.0, "min_seconds": 2.0}, "min_seconds=2.0"),
         ({"sampling_rate": 8000, "max_skipped_share": 1.0}, "max_skipped_share=1.0"),
     ],
 )
