@@ -65,11 +65,14 @@ def linear_probe(train_x, train_y, test_x, test_y, *, C: float = 1.0, max_iter: 
     features that moves accuracies by less than the noise of a few clips and halves the iterations of the default.
     """
     from sklearn.linear_model import LogisticRegression
+    from threadpoolctl import threadpool_limits
 
     train_x, train_y, test_x, test_y = _prepare(train_x, train_y, test_x, test_y)
 
     def fit(y):
-        return LogisticRegression(C=C, tol=1e-3, max_iter=max_iter).fit(train_x, y)
+        # hundreds of small products: on busy cores, waiting for BLAS threads takes many times longer than one thread
+        with threadpool_limits(1):
+            return LogisticRegression(C=C, tol=1e-3, max_iter=max_iter).fit(train_x, y)
 
     if train_y.ndim == 1:
         if len(np.unique(train_y)) < 2:

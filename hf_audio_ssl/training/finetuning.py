@@ -388,7 +388,7 @@ def finetune(
 
 
 def make_finetuning_arguments(values: dict[str, Any], recipe: str | Path | None = None) -> FinetuningArguments:
-    """`FinetuningArguments` from a YAML recipe and `values` that take precedence over it.
+    """`FinetuningArguments` from a YAML recipe and `values` that take precedence over it, key by key in dictionaries.
 
     A recipe has the blocks of pre-training recipes, all optional: `model:` (config overrides), `features:` (feature
     extractor overrides), `data:` (`dataset`, `train_split`, `eval_split`, `clip_seconds`; the rest goes to
@@ -409,7 +409,10 @@ def make_finetuning_arguments(values: dict[str, Any], recipe: str | Path | None 
     for name, block in (("config_overrides", "model"), ("feature_overrides", "features"), ("data_options", "data")):
         if blocks[block]:
             merged[name] = blocks[block]
-    merged |= values
+    for name, value in values.items():
+        if name in ("config_overrides", "feature_overrides", "data_options") and value:
+            value = {**merged.get(name, {}), **(json.loads(value) if isinstance(value, str) else value)}
+        merged[name] = value
     types = {spec.name: spec.type for spec in dataclasses.fields(FinetuningArguments) if spec.init}
     if unknown := [name for name in merged if name not in types]:
         raise ValueError(f"unknown fine-tuning arguments: {', '.join(unknown)}")
