@@ -338,7 +338,7 @@ class GlobalBatchSampler(Sampler[list[tuple[int, int]]]):
         _check_share(batch_size, num_processes, process_index, start_step)
         self.num_clips, self.batch_size, self.seed, self.start_step = num_clips, batch_size, seed, start_step
         self.num_processes, self.process_index = num_processes, process_index
-        self.probabilities = None
+        self._cumulative = None
         if weights is not None:
             weights = np.asarray(weights, dtype=np.float64)
             if (
@@ -350,14 +350,16 @@ class GlobalBatchSampler(Sampler[list[tuple[int, int]]]):
                 raise ValueError(
                     f"weights of shape {weights.shape}: expected ({num_clips},) values, none negative, not all 0"
                 )
-            self.probabilities = weights / weights.sum()
+            self._cumulative = np.cumsum(weights / weights.sum())
 
     def order(self, epoch: int) -> np.ndarray:
         """Clip indices of an epoch, `(num_clips,)`."""
         rng = np.random.default_rng((self.seed, epoch))
-        if self.probabilities is None:
+        if self._cumulative is None:
             return rng.permutation(self.num_clips)
-        return rng.choice(self.num_clips, self.num_clips, p=self.probabilities)
+        # sorted draws are looked up an order of magnitude faster, which counts for millions of clips
+        draws = np.sort(rng.random(self.num_clips)) * self._cumulative[-1]
+        return rng.permutation(np.searchsorted(self._cumulative, draws, side="right"))
 
     def __iter__(self) -> Iterator[list[tuple[int, int]]]:
         epoch, order = -1, None

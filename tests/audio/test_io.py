@@ -140,6 +140,21 @@ def test_sources_that_are_no_audio(tmp_path):
             load(source)
 
 
+@pytest.mark.parametrize("format", ["WAV", "FLAC", "OGG", "MP3", "AIFF"])
+def test_random_damage_gives_samples_or_an_audio_read_error(format):
+    rng = np.random.default_rng(0)
+    data = encoded(rng.uniform(-0.3, 0.3, 4000).astype(np.float32), 8000, format)
+    for trial in range(60):
+        damaged = bytearray(data)
+        for place in rng.integers(0, len(data) if trial % 2 else 200, rng.integers(1, 20)):
+            damaged[place] = rng.integers(256)
+        try:
+            wave, _ = load(bytes(damaged[: rng.integers(1, len(data))] if trial % 3 == 0 else damaged), 16000)
+        except AudioReadError:
+            continue
+        assert wave.ndim == 1 and np.isfinite(wave).all()
+
+
 @pytest.mark.parametrize("value", [np.nan, np.inf])
 def test_samples_that_are_not_finite(value):
     wave = sine()

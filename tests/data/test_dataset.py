@@ -187,6 +187,9 @@ def test_weights_even_out_the_classes():
         labels[index] for batch in islice(GlobalBatchSampler(1000, 100, weights=weights), 90) for _, index in batch
     ]
     assert all(abs(share / 9000 - 1 / 3) < 0.03 for share in Counter(drawn).values())
+    some = GlobalBatchSampler(6, 600, weights=[0, 1, 0, 3, 0, 0])
+    drawn = Counter(index for _, index in sum(islice(some, 20), []))
+    assert drawn.keys() == {1, 3} and 2.8 < drawn[3] / drawn[1] < 3.2
     np.testing.assert_allclose(class_balanced_weights([[0, 1], [0], [], [1]]), [1.0, 0.5, 0.0, 0.5])
 
 
