@@ -7,6 +7,7 @@ clip share a single pass of the teacher.
 """
 
 from dataclasses import dataclass
+from typing import Unpack
 
 import torch
 from torch import Tensor, nn
@@ -14,7 +15,7 @@ from torch.nn import functional as F
 from transformers import initialization as init
 from transformers.masking_utils import create_bidirectional_mask
 from transformers.modeling_outputs import BaseModelOutputWithPooling, SequenceClassifierOutput, TokenClassifierOutput
-from transformers.utils import ModelOutput, can_return_tuple
+from transformers.utils import ModelOutput, TransformersKwargs, can_return_tuple
 from transformers.utils.generic import merge_with_config_defaults
 from transformers.utils.output_capturing import OutputRecorder, capture_outputs
 
@@ -46,6 +47,7 @@ class EatForPreTrainingOutput(ModelOutput):
     masked_share (): share of the patches that are masked.
     targets (batch, patches, hidden_size), predictions (batch * clones, patches, hidden_size),
     utterance_prediction (batch * clones, hidden_size), bool_masked_pos (batch * clones, patches): 1 = masked.
+    hidden_states, attentions: of the student, class token and visible patches only.
     """
 
     loss: Tensor | None = None
@@ -58,6 +60,8 @@ class EatForPreTrainingOutput(ModelOutput):
     predictions: Tensor | None = None
     utterance_prediction: Tensor | None = None
     bool_masked_pos: Tensor | None = None
+    hidden_states: tuple[Tensor, ...] | None = None
+    attentions: tuple[Tensor, ...] | None = None
 
 
 class EatEmbeddings(nn.Module):
@@ -86,7 +90,8 @@ class EatEmbeddings(nn.Module):
         patches = patches + self.positions[: patches.shape[1]].to(patches.dtype)
         if visible is not None:
             patches = gather_tokens(patches, visible)
-        cls = self.cls_token.to(patches.dtype).expand(len(patches), -1, -1)
+        # not len(): it would fix the batch size in an export
+        cls = self.cls_token.to(patches.dtype).expand(patches.shape[0], -1, -1)
         return self.norm(torch.cat([cls, patches], dim=1))
 
 
@@ -95,6 +100,7 @@ class EatPreTrainedModel(AudioSSLPreTrainedModel):
     base_model_prefix = "eat"
     feature_extractor_class = EatFeatureExtractor
     _no_split_modules = ["EatEmbeddings", "TransformerLayer"]
+    _input_embed_layer = "patch_embedding"
     _can_record_outputs = {
         "hidden_states": TransformerLayer,
         "attentions": SelfAttention,
@@ -120,9 +126,6 @@ class EatModel(EatPreTrainedModel):
         self.layers = nn.ModuleList(TransformerLayer(config, i) for i in range(config.num_hidden_layers))
         self.post_init()
 
-    def get_input_embeddings(self) -> nn.Module:
-        return self.embeddings.patch_embedding.projection
-
     @merge_with_config_defaults
     @capture_outputs(tie_last_hidden_states=False)
     def forward(
@@ -130,7 +133,7 @@ class EatModel(EatPreTrainedModel):
         input_values: Tensor,
         attention_mask: Tensor | None = None,
         visible: Tensor | None = None,
-        **kwargs,
+        **kwargs: Unpack[TransformersKwargs],
     ) -> BaseModelOutputWithPooling:
         """
         Args:
@@ -167,7 +170,6 @@ class EatForPreTraining(EatPreTrainedModel):
     """EAT's objective (section 3.3): frame loss and utterance loss against an EMA teacher."""
 
     collapse_meters = {"target_std": (0.1, None), "prediction_std": (0.01, None)}
-    _keys_to_ignore_on_load_missing = [r"^teacher\.", r"^decoder\."]
 
     def __init__(self, config: EatConfig):
         super().__init__(config)
@@ -219,7 +221,7 @@ class EatForPreTraining(EatPreTrainedModel):
         bool_masked_pos: Tensor | None = None,
         mask_noise: Tensor | None = None,
         return_loss: bool = True,
-        **kwargs,
+        **kwargs: Unpack[TransformersKwargs],
     ) -> EatForPreTrainingOutput:
         """
         Args:
@@ -252,7 +254,8 @@ class EatForPreTraining(EatPreTrainedModel):
         visible = visible_indices(bool_masked_pos, count)
 
         # 2. encode the visible patches
-        encoded = self.eat(input_values, attention_mask, visible, **kwargs).last_hidden_state
+        outputs = self.eat(input_values, attention_mask, visible, **kwargs)
+        encoded = outputs.last_hidden_state
         utterance_prediction = encoded[:, 0]
 
         # 3. predict: visible patches back in their places, noise elsewhere
@@ -293,6 +296,8 @@ class EatForPreTraining(EatPreTrainedModel):
             predictions=predictions,
             utterance_prediction=utterance_prediction,
             bool_masked_pos=bool_masked_pos.long(),
+            hidden_states=outputs.hidden_states,
+            attentions=outputs.attentions,
         )
 
 
@@ -313,7 +318,7 @@ class EatForAudioClassification(EatPreTrainedModel):
         input_values: Tensor,
         attention_mask: Tensor | None = None,
         labels: Tensor | None = None,
-        **kwargs,
+        **kwargs: Unpack[TransformersKwargs],
     ) -> SequenceClassifierOutput:
         """
         Args:
@@ -359,7 +364,7 @@ class EatForAudioFrameClassification(EatPreTrainedModel):
         input_values: Tensor,
         attention_mask: Tensor | None = None,
         labels: Tensor | None = None,
-        **kwargs,
+        **kwargs: Unpack[TransformersKwargs],
     ) -> TokenClassifierOutput:
         """
         Args:
