@@ -57,7 +57,7 @@ def test_average_spectrum_and_level_do_not_give_the_class_away():
     movement = [mel.std(1), modulation.mean(2), modulation.reshape(len(mel), 39, 4, 4).mean(3).reshape(len(mel), -1)]
     movement += [(onsets**3).mean(1), onsets.std(1)]
     mean = accuracy(mel.mean(1))
-    assert 2 / len(LABEL_NAMES) < mean < 0.6
+    assert 2 / len(LABEL_NAMES) < mean < 0.42  # 0.36; without the random microphone 0.43, with fixed pitches 0.70
     assert accuracy(np.concatenate([mel.mean(1), *movement], axis=1)) > mean + 0.25
 
 
