@@ -136,7 +136,7 @@ class _Handler(BaseHTTPRequestHandler):
         self.body = self._read_body()
         path = parts.path
         method = "GET" if self.command == "HEAD" else self.command
-        self.hub.requests.append(f"{self.command} {unquote(path)} {self.headers.get('Range', '')}".strip())
+        self.hub.requests.append(f"{self.command} {unquote(path)}")
         try:
             for verb, pattern, handler in ROUTES:
                 match = re.fullmatch(pattern, path)
@@ -394,6 +394,7 @@ class _Handler(BaseHTTPRequestHandler):
         if begin > end:
             raise _Refusal(416, "range not satisfiable", **{"Content-Range": f"bytes */{len(content)}"})
         headers["Content-Range"] = f"bytes {begin}-{end}/{len(content)}"
+        self.hub.requests.append(f"206 {sha256} from {begin}")
         self._reply(content[begin : end + 1], 206, **headers)
 
 

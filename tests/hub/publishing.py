@@ -47,7 +47,7 @@ def save(folder: Path) -> tuple[str, str]:
         extractor.save_pretrained(model)
     (classifier / "map.dat").write_bytes(numpy.random.default_rng(0).bytes(11 * 2**20))  # large, of no known kind
     (classifier / "checkpoint-1").mkdir()
-    (classifier / "checkpoint-1" / "optimizer.bin").write_bytes(b"secret")
+    (classifier / "checkpoint-1" / "config.json").write_text("{}")
     (classifier / "training_args.bin").write_bytes(b"pickle")
     (classifier / "results.json").write_text(json.dumps(RESULTS))
     return str(encoder), str(classifier)
