@@ -70,6 +70,7 @@ class FinetuningArguments(TrainingArguments):
     clip_seconds: float | None = field(
         default=None, metadata={"help": "Crop longer clips to this, at random in training; whole clips if not given."}
     )
+    cache_audio: bool = field(default=False, metadata={"help": "Keep decoded clips in memory: for small data sets."})
     config_overrides: dict | str | None = field(
         default=None, metadata={"help": "Model config fields to change, as JSON: '{\"drop_path_rate\": 0.1}'."}
     )
@@ -466,12 +467,11 @@ def _open_labelled(args: FinetuningArguments, split: str | None) -> Corpus:
     return corpus
 
 
-def load_for_finetuning(args: FinetuningArguments, num_labels: int) -> tuple[PreTrainedModel, Any]:
+def load_for_finetuning(args: FinetuningArguments, label_names: Sequence[str]) -> tuple[PreTrainedModel, Any]:
     """The model of `args.model` with a classification head, and its feature extractor, with the overrides applied."""
     config_overrides, feature_overrides = args.config_overrides or {}, args.feature_overrides or {}
-    config, unused = AutoConfig.from_pretrained(
-        args.model, num_labels=num_labels, return_unused_kwargs=True, **config_overrides
-    )
+    labels = {"id2label": dict(enumerate(label_names)), "label2id": {name: i for i, name in enumerate(label_names)}}
+    config, unused = AutoConfig.from_pretrained(args.model, return_unused_kwargs=True, **labels, **config_overrides)
     if unused:
         raise ValueError(f"config_overrides: {type(config).__name__} has no {', '.join(unused)}")
     extractor = AutoFeatureExtractor.from_pretrained(args.model)
@@ -498,10 +498,17 @@ def run_finetuning(args: FinetuningArguments, *, callbacks: Sequence = ()) -> Fi
     else:
         eval_corpus = _with_label_names(_open_labelled(args, args.eval_split), corpus.label_names)
     set_seed(args.seed)  # the new head is drawn here
-    model, extractor = load_for_finetuning(args, len(corpus.label_names))
+    model, extractor = load_for_finetuning(args, corpus.label_names)
 
     def clips(part: Corpus, random_crop: bool) -> ClipDataset:
-        return ClipDataset(part, extractor.sampling_rate, args.clip_seconds, seed=args.seed, random_crop=random_crop)
+        return ClipDataset(
+            part,
+            extractor.sampling_rate,
+            args.clip_seconds,
+            seed=args.seed,
+            random_crop=random_crop,
+            cache_audio=args.cache_audio,
+        )
 
     result = finetune(
         model,
@@ -509,7 +516,6 @@ def run_finetuning(args: FinetuningArguments, *, callbacks: Sequence = ()) -> Fi
         clips(corpus, True),
         args,
         eval_dataset=clips(eval_corpus, False),
-        label_names=corpus.label_names,
         sample_weights=class_balanced_weights(corpus.labels) if args.weighted_sampling else None,
         callbacks=callbacks,
     )

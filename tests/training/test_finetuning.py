@@ -1,13 +1,19 @@
 # Copyright 2026 The hf_audio_ssl team. Licensed under the Apache License, Version 2.0.
+import json
 import math
+from pathlib import Path
 from types import SimpleNamespace
 
 import numpy as np
 import pytest
+import soundfile
 import torch
 from transformers import ASTConfig, ASTForAudioClassification, AutoModelForAudioClassification, pipeline
 
 from hf_audio_ssl import EatConfig, EatFeatureExtractor, EatForAudioClassification, EatForPreTraining
+from hf_audio_ssl.audio.io import load
+from hf_audio_ssl.data.corpus import Corpus, open_corpus
+from hf_audio_ssl.registry import get_method, load_class
 from hf_audio_ssl.training.finetuning import (
     EpochWeightedSampler,
     FinetuningArguments,
@@ -16,7 +22,10 @@ from hf_audio_ssl.training.finetuning import (
     collate,
     encoder_layers,
     finetune,
+    hold_out,
+    make_finetuning_arguments,
     parameter_groups,
+    run_finetuning,
 )
 
 RATE = 16000
@@ -289,3 +298,110 @@ def test_wrong_arguments_are_named(model, extractor, tmp_path):
         finetune(model, extractor, Tones(multi_label=True), arguments(tmp_path, loss="cross_entropy"))
     with pytest.raises(ValueError, match="3 classes.*2 `label_names`"):
         finetune(model, extractor, Tones(), arguments(tmp_path), label_names=["a", "b"])
+
+
+# From names and recipes
+
+
+RECIPES = Path(__file__).parents[2] / "examples" / "recipes"
+
+
+@pytest.mark.parametrize("recipe", sorted(RECIPES.glob("*/finetune_*.yaml")), ids=lambda path: path.stem)
+def test_recipes_hold_arguments_and_fields_that_exist(recipe, tmp_path):
+    args = make_finetuning_arguments({"output_dir": str(tmp_path), "bf16": False, "use_cpu": True}, recipe)
+    method = get_method(recipe.parent.name)
+    fields = load_class(method, "AutoConfig")().to_dict()
+    assert not (args.config_overrides or {}).keys() - fields.keys()
+    assert all(hasattr(load_class(method, "AutoFeatureExtractor")(), name) for name in args.feature_overrides or {})
+    assert args.warmup_steps < args.max_steps
+
+
+def test_values_override_the_recipe_key_by_key(tmp_path):
+    recipe = tmp_path / "recipe.yaml"
+    recipe.write_text(
+        "model: {drop_path_rate: 0.1, label_smoothing: 0.2}\nfeatures: {max_length: 64}\n"
+        "data: {dataset: synthetic, clip_seconds: 1.0, num_clips: 8}\ntraining: {learning_rate: 3e-4, max_steps: 5}\n"
+    )
+    given = {
+        "output_dir": str(tmp_path),
+        "use_cpu": True,
+        "max_steps": 7,
+        "config_overrides": '{"drop_path_rate": 0.3}',
+    }
+    args = make_finetuning_arguments(given, recipe)
+    assert args.config_overrides == {"drop_path_rate": 0.3, "label_smoothing": 0.2}
+    assert (args.dataset, args.clip_seconds, args.data_options) == ("synthetic", 1.0, {"num_clips": 8})
+    assert (args.learning_rate, args.max_steps) == (3e-4, 7)  # YAML reads 3e-4 as text
+    with pytest.raises(ValueError, match="learning_rat"):
+        make_finetuning_arguments({**given, "learning_rat": 1.0}, recipe)
+    recipe.write_text("optimizer: {lr: 1}\n")
+    with pytest.raises(ValueError, match="optimizer.*model, features, data, training"):
+        make_finetuning_arguments(given, recipe)
+
+
+def test_hold_out_keeps_groups_whole_and_classes_even():
+    labels = [0, 1] * 30
+    groups = [name for name in ("ann", "ben", "cyd", "dot", "eve") for _ in range(12)]
+    train, held = hold_out(Corpus(range(60), labels, ("a", "b"), groups), 0.2, seed=1)
+    assert len(held) == 12 and len({groups[i] for i in held}) == 1 and not set(train) & set(held)
+    train, held = hold_out(Corpus(range(60), labels, ("a", "b")), 0.2, seed=1)
+    assert [labels[i] for i in held].count(0) == [labels[i] for i in held].count(1) == 6
+    assert sorted([*train, *held]) == list(range(60))
+    with pytest.raises(ValueError, match="empty"):
+        hold_out(Corpus(range(4), [0] * 4, ("a",), ["one"] * 4), 0.5)
+
+
+@pytest.fixture
+def pretrained(extractor, tmp_path):
+    torch.manual_seed(0)
+    EatForPreTraining(config()).save_pretrained(tmp_path / "pretrained")
+    extractor.save_pretrained(tmp_path / "pretrained")
+    return str(tmp_path / "pretrained")
+
+
+def test_fine_tuning_by_names_on_the_synthetic_corpus(pretrained, tmp_path):
+    args = arguments(
+        tmp_path / "out", model=pretrained, dataset="synthetic", train_split="train", eval_split="test", max_steps=60,
+        data_options={"num_clips": 36}, clip_seconds=1.9, weighted_sampling=True, lora=True, learning_rate=5e-3,
+        lora_targets=["all-linear"], per_device_train_batch_size=12, cache_audio=True,
+        config_overrides={"max_time_patches": 16}, feature_overrides={"max_length": 192},
+    )  # fmt: skip
+    result = run_finetuning(args)
+    assert losses(result)[-1] < 0.9 * losses(result)[0]
+    records = json.loads((tmp_path / "out" / "results.json").read_text())
+    assert records[0]["metric"] == "accuracy" and records[0]["value"] == round(result.metrics["eval_accuracy"], 4)
+    classifier = pipeline("audio-classification", model=str(tmp_path / "out"))
+    assert classifier.feature_extractor.max_length == 192 and classifier.model.config.max_time_patches == 16
+    corpus = open_corpus("synthetic", num_clips=16)
+    assert set(classifier.model.config.id2label.values()) == set(corpus.label_names)
+    wave, _ = load(corpus[0]["audio"], RATE)
+    assert classifier(wave)[0]["label"] in corpus.label_names
+
+
+def test_wrong_names_are_errors(pretrained, tmp_path):
+    data = dict(dataset="synthetic", data_options={"num_clips": 32})
+    for wrong, message in [
+        (dict(model=None), "`model` must be given"),
+        (dict(config_overrides={"hiden_size": 3}), "EatConfig has no hiden_size"),
+        (dict(feature_overrides={"mels": 3}), "EatFeatureExtractor has no mels"),
+    ]:
+        with pytest.raises(ValueError, match=message):
+            run_finetuning(arguments(tmp_path / "out", **(dict(model=pretrained) | data | wrong)))
+    (tmp_path / "audio").mkdir()
+    soundfile.write(tmp_path / "audio" / "a.wav", np.zeros(8000), RATE)
+    with pytest.raises(ValueError, match="no labels"):
+        run_finetuning(arguments(tmp_path / "out", model=pretrained, dataset=str(tmp_path / "audio")))
+
+
+def test_an_evaluation_folder_may_lack_classes(pretrained, tmp_path):
+    rng = np.random.default_rng(0)
+    for split, names in (("train", "abc"), ("test", "c"), ("other", "z")):
+        for name in names:
+            (tmp_path / "audio" / split / name).mkdir(parents=True)
+            for i in range(2):
+                soundfile.write(tmp_path / "audio" / split / name / f"{i}.wav", rng.normal(0, 0.1, 5000), RATE)
+    how = dict(model=pretrained, dataset=str(tmp_path / "audio"), train_split="train", max_steps=1)
+    result = run_finetuning(arguments(tmp_path / "out", eval_split="test", **how))
+    assert AutoModelForAudioClassification.from_pretrained(result.output_dir).config.id2label == dict(enumerate("abc"))
+    with pytest.raises(ValueError, match="classes that the training split lacks: z"):
+        run_finetuning(arguments(tmp_path / "out", eval_split="other", **how))
