@@ -367,7 +367,7 @@ def test_fine_tuning_by_names_on_the_synthetic_corpus(pretrained, tmp_path):
         config_overrides={"max_time_patches": 16}, feature_overrides={"max_length": 192},
     )  # fmt: skip
     result = run_finetuning(args)
-    assert losses(result)[-1] < 0.9 * losses(result)[0]
+    assert losses(result)[-1] < 0.95 * losses(result)[0]
     records = json.loads((tmp_path / "out" / "results.json").read_text())
     assert records[0]["metric"] == "accuracy" and records[0]["value"] == round(result.metrics["eval_accuracy"], 4)
     classifier = pipeline("audio-classification", model=str(tmp_path / "out"))
