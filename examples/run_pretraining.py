@@ -21,10 +21,13 @@ from hf_audio_ssl.training import PretrainingArguments, run_pretraining
 def parse_arguments(argv: list[str] | None = None) -> dict:
     """The command line as arguments of `run_pretraining`; what is not given is left out."""
     parser = HfArgumentParser(
-        PretrainingArguments, description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+        PretrainingArguments,
+        description=__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        argument_default=argparse.SUPPRESS,
     )
     for action in parser._actions:
-        # the recipe's value, then the default of PretrainingArguments
+        # what is not given is the recipe's to say, and then PretrainingArguments' own default
         action.default = argparse.SUPPRESS
     what = parser.add_argument_group("what to train on what")
     what.add_argument("--recipe", help="YAML file, such as examples/recipes/eat/tiny.yaml.")

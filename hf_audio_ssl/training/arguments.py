@@ -4,7 +4,7 @@
 import dataclasses
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Literal, get_args
+from typing import Any, Literal, get_args, get_origin, get_type_hints
 
 from hf_audio_ssl import schedules
 
@@ -12,19 +12,22 @@ MixedPrecision = Literal["no", "bf16", "fp16"]
 Schedule = Literal["cosine", "linear", "constant", "inverse_sqrt", "tri_stage"]
 
 
-def _option(default, text: str, *, trajectory: bool = True):
-    """A field with its help. `trajectory`: the weights after n steps depend on it, so that resuming with another value
-    would give a run that nobody can repeat; it is refused."""
-    return field(default=default, metadata={"help": text, "trajectory": trajectory})
+# Arguments that leave the weights after n steps as they are. The others must not change when a run is resumed.
+FREE_ARGUMENTS = frozenset(
+    """output_dir gradient_checkpointing torch_compile num_workers cpu_threads logging_steps save_steps
+    save_total_limit resume report_to probe_steps max_nan_steps push_to_hub hub_model_id""".split()
+)
+
+
+def _option(default, text: str):
+    return field(default=default, metadata={"help": text})
 
 
 @dataclass
 class PretrainingArguments:
     """Arguments of `pretrain`. A `ValueError` at construction names the argument, what came and what is expected."""
 
-    output_dir: str = _option(
-        "pretrained", "Folder for checkpoints, log and plots. Made if it does not exist.", trajectory=False
-    )
+    output_dir: str = _option("pretrained", "Folder for checkpoints, log and plots. Made if it does not exist.")
     max_steps: int = _option(1000, "Number of optimizer steps. The learning-rate schedule ends here.")
     per_device_batch_size: int = _option(
         16,
@@ -52,53 +55,40 @@ class PretrainingArguments:
         "no", "no: float32. bf16: faster on recent GPUs and as safe. fp16: for older GPUs, with a loss scaler."
     )
     gradient_checkpointing: bool = _option(
-        False, "Recompute activations in the backward pass: less memory, about a third slower.", trajectory=False
+        False, "Recompute activations in the backward pass: less memory, about a third slower."
     )
-    torch_compile: bool = _option(
-        False, "Compile the model: a slow first step, faster ones after. Pays on a GPU.", trajectory=False
-    )
+    torch_compile: bool = _option(False, "Compile the model: a slow first step, faster ones after. Pays on a GPU.")
     clip_seconds: float | None = _option(
         None,
         "Length of the training clips in seconds: longer files are cut at a random place, shorter ones are padded. "
         "Empty: whole files.",
     )
     num_workers: int = _option(
-        0, "Processes that read and decode audio beside the training process. 0: it does so itself.", trajectory=False
+        0, "Processes that read and decode audio beside the training process. 0: it does so itself."
     )
-    cpu_threads: int = _option(
-        0, "Threads that torch may use on the CPU, in each process. 0: leave torch's default.", trajectory=False
-    )
+    cpu_threads: int = _option(0, "Threads that torch may use on the CPU, in each process. 0: leave torch's default.")
     seed: int = _option(0, "Everything random (weights, order, crops, masks) follows from it.")
-    logging_steps: int = _option(
-        10, "Steps between two lines of log.jsonl; each is the mean since the last.", trajectory=False
-    )
-    save_steps: int = _option(500, "Steps between two checkpoints. One more is written at the end.", trajectory=False)
-    save_total_limit: int | None = _option(
-        2, "Checkpoints to keep; older ones are deleted. Empty: keep all.", trajectory=False
-    )
+    logging_steps: int = _option(10, "Steps between two lines of log.jsonl; each is the mean since the last.")
+    save_steps: int = _option(500, "Steps between two checkpoints. One more is written at the end.")
+    save_total_limit: int | None = _option(2, "Checkpoints to keep; older ones are deleted. Empty: keep all.")
     resume: str = _option(
         "auto",
         "auto: go on from the newest complete checkpoint in output_dir, if there is one. never: start afresh, and "
         "refuse an output_dir that has checkpoints. Or the folder of a checkpoint.",
-        trajectory=False,
     )
-    report_to: str = _option(
-        "none", "Comma-separated names of Accelerate trackers (tensorboard, wandb ...), or none.", trajectory=False
-    )
+    report_to: str = _option("none", "Comma-separated names of Accelerate trackers (tensorboard, wandb ...), or none.")
     probe_steps: int = _option(
         0,
         "Steps between two runs of the probe, if one is given; it also runs before the first and after the last. "
         "0: never.",
-        trajectory=False,
     )
     max_nan_steps: int = _option(
         25,
         "Steps in a row whose loss or gradients are not finite (each is skipped and counted) after which the run "
         "stops. With fp16 the loss scaler needs up to about 16 such steps to find its scale.",
-        trajectory=False,
     )
-    push_to_hub: bool = _option(False, "Upload every checkpoint to the Hub, in the background.", trajectory=False)
-    hub_model_id: str | None = _option(None, "Hub repository for push_to_hub, such as user/name.", trajectory=False)
+    push_to_hub: bool = _option(False, "Upload every checkpoint to the Hub, in the background.")
+    hub_model_id: str | None = _option(None, "Hub repository for push_to_hub, such as user/name.")
 
     def __post_init__(self):
         at_least = {
@@ -107,11 +97,12 @@ class PretrainingArguments:
             "seed": 0, "logging_steps": 1, "save_steps": 1, "save_total_limit": 1, "probe_steps": 0,
             "max_nan_steps": 1,
         }  # fmt: skip
-        for spec in dataclasses.fields(self):
-            value = getattr(self, spec.name)
-            self._check_type(spec, value)
-            if value is not None and spec.name in at_least and not value >= at_least[spec.name]:
-                raise ValueError(f"{spec.name}={value!r}: expected at least {at_least[spec.name]}")
+        # not dataclasses.fields(): HfArgumentParser overwrites the types there
+        for name, annotation in get_type_hints(type(self)).items():
+            self._check_type(name, annotation)
+            value = getattr(self, name)
+            if value is not None and name in at_least and not value >= at_least[name]:
+                raise ValueError(f"{name}={value!r}: expected at least {at_least[name]}")
         for name in ("learning_rate", "adam_epsilon"):
             if not 0 < getattr(self, name) < float("inf"):
                 raise ValueError(f"{name}={getattr(self, name)!r}: expected a positive number")
@@ -138,28 +129,27 @@ class PretrainingArguments:
         if self.push_to_hub and not self.hub_model_id:
             raise ValueError("push_to_hub=True: expected hub_model_id, the repository to upload to")
 
-    def _check_type(self, spec: dataclasses.Field, value: Any) -> None:
-        """`value` has the type of its annotation; whole floats such as YAML's `1e3` pass for integers."""
-        options = get_args(spec.type)
-        if spec.type in (Schedule, MixedPrecision):
+    def _check_type(self, name: str, annotation: Any) -> None:
+        """Check the type of a field. YAML's `1e3` (a float) passes for an integer, its `5e-4` (text) for a float."""
+        value, options = getattr(self, name), get_args(annotation)
+        if get_origin(annotation) is Literal:
             if value not in options:
-                raise ValueError(f"{spec.name}={value!r}: expected one of {', '.join(options)}")
+                raise ValueError(f"{name}={value!r}: expected one of {', '.join(options)}")
             return
-        types = options or (spec.type,)
+        types = options or (annotation,)
         if int in types and isinstance(value, float) and value.is_integer():
-            setattr(self, spec.name, int(value))
+            setattr(self, name, int(value))
             return
         if float in types and isinstance(value, str):
-            # YAML 1.1 reads `5e-4`, without a dot, as text
             try:
-                setattr(self, spec.name, float(value))
+                setattr(self, name, float(value))
                 return
             except ValueError:
                 pass
         accepted = (*types, int) if float in types else types
         if not isinstance(value, accepted) or (isinstance(value, bool) and bool not in types):
             names = " or ".join("nothing" if kind is type(None) else kind.__name__ for kind in types)
-            raise ValueError(f"{spec.name}={value!r}: expected {names}")
+            raise ValueError(f"{name}={value!r}: expected {names}")
 
     def learning_rate_at(self, step: int) -> float:
         """Learning rate of the update after `step` completed ones."""
@@ -178,9 +168,7 @@ class PretrainingArguments:
 
     def trajectory(self) -> dict[str, Any]:
         """The arguments on which the weights after n steps depend."""
-        return {
-            spec.name: getattr(self, spec.name) for spec in dataclasses.fields(self) if spec.metadata["trajectory"]
-        }
+        return {name: value for name, value in dataclasses.asdict(self).items() if name not in FREE_ARGUMENTS}
 
 
 @dataclass(frozen=True)

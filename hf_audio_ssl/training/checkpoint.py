@@ -3,20 +3,23 @@
 
 `checkpoint-00001000/` is a model folder (`from_pretrained` reads it, and the feature extractor from it) with one
 folder more, `optimizer_state/`: optimizer, loss scaler, per-process state (all by `Accelerator.save_state`) and
-`trainer_state.json`. It is written beside its place under a hidden name, flushed to the disk and renamed; it is removed
-by renaming it away first. So what is called `checkpoint-*` is complete, whenever the process or the machine dies.
+`trainer_state.json`. It is written beside its place under a hidden name, flushed to the disk and renamed; it is
+removed by renaming it away first. So what is called `checkpoint-*` is complete, whenever the process or the machine
+dies.
 """
 
 import json
 import os
 import shutil
 from collections.abc import Callable
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import torch
 from accelerate import Accelerator
 from accelerate.utils import DistributedType
+from transformers.utils import logging as transformers_logging
 
 STATE_FOLDER = "optimizer_state"
 STATE_FILE = "trainer_state.json"
@@ -83,7 +86,8 @@ def save_checkpoint(
     def write():
         if accelerator.is_main_process:
             (temporary / STATE_FOLDER).mkdir(parents=True)
-            accelerator.unwrap_model(model).save_pretrained(temporary, state_dict=weights)
+            with _no_progress_bar():
+                accelerator.unwrap_model(model).save_pretrained(temporary, state_dict=weights)
             feature_extractor.save_pretrained(temporary)
             (temporary / STATE_FOLDER / STATE_FILE).write_text(json.dumps(state, indent=1), encoding="utf-8")
 
@@ -137,7 +141,8 @@ def load_checkpoint(accelerator: Accelerator, model, folder: Path) -> None:
     if accelerator.distributed_type != DistributedType.FSDP:
         own = accelerator.unwrap_model(model)
         # not load_file: from_pretrained also undoes renaming and sharding
-        saved = type(own).from_pretrained(folder, dtype=next(own.parameters()).dtype)
+        with _no_progress_bar():
+            saved = type(own).from_pretrained(folder, dtype=next(own.parameters()).dtype)
         own.load_state_dict(saved.state_dict())
     hook = accelerator.register_load_state_pre_hook(lambda models, folder: models.clear())
     try:
@@ -220,3 +225,15 @@ def _flush_folder(folder: Path) -> None:
         os.fsync(descriptor)
     finally:
         os.close(descriptor)
+
+
+@contextmanager
+def _no_progress_bar():
+    """Keep transformers' bars out of the one of the training."""
+    enabled = transformers_logging.is_progress_bar_enabled()
+    transformers_logging.disable_progress_bar()
+    try:
+        yield
+    finally:
+        if enabled:
+            transformers_logging.enable_progress_bar()

@@ -179,8 +179,8 @@ class _Run:
             outputs.append({name: value.detach() for name, value in output.items() if _is_scalar(value)})
 
         # The gradients are averaged over processes by now, so all see the same norm and take the same decision.
-        # Reading it makes the host wait for the device once per optimizer step. The device then idles for the launch of a
-        # kernel or two, against hundreds in a step; and a bad step touches neither weights, teacher nor Adam's moments.
+        # Reading it makes the host wait for the device once per optimizer step. The device then idles for a launch or
+        # two, against hundreds in a step; and a bad step touches no weights, teacher or moments of Adam.
         norm = accelerator.clip_grad_norm_(self.model.parameters(), args.max_grad_norm or float("inf"))
         finite = bool(torch.isfinite(norm))
         if finite or accelerator.scaler is not None:  # the fp16 scaler skips by itself, and has to lower its scale
@@ -350,8 +350,9 @@ class _Meters:
 
     def __init__(self, accelerator: Accelerator, saved: dict[str, list] | None = None):
         self.accelerator, self.sums, self.counts = accelerator, {}, {}
-        for name, (total, count) in (saved or {}).items():
-            self.sums[name] = torch.tensor(total, device=accelerator.device)
+        for name, (totals, count) in (saved or {}).items():
+            own = accelerator.process_index if len(totals) == accelerator.num_processes else slice(None)
+            self.sums[name] = torch.tensor(totals, device=accelerator.device)[own].mean()
             self.counts[name] = count
 
     def add(self, fields: dict[str, Tensor]) -> None:
@@ -361,14 +362,15 @@ class _Meters:
             self.counts[name] = self.counts.get(name, 0) + 1
 
     def saved(self) -> dict[str, list]:
-        """`{name: [sum, count]}`, the mean over processes."""
+        """`{name: [[sum on each process], count]}`. Every process calls it."""
         if not self.sums:
             return {}
-        totals = self.accelerator.reduce(torch.stack(list(self.sums.values())), "mean").tolist()
-        return {name: [total, self.counts[name]] for name, total in zip(self.sums, totals)}
+        totals = self.accelerator.gather(torch.stack(list(self.sums.values()))[None])
+        return {name: [column, self.counts[name]] for name, column in zip(self.sums, totals.T.tolist())}
 
     def means(self) -> dict[str, float]:
-        return {name: total / count for name, (total, count) in self.saved().items()}
+        """Means over the steps since the last record and over processes. Every process calls it."""
+        return {name: sum(totals) / len(totals) / count for name, (totals, count) in self.saved().items()}
 
 
 class _Log:
