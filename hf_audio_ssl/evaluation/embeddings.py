@@ -95,8 +95,13 @@ def _describe_corpus(
 ) -> Embeddings:
     """Read a corpus in chunks, put each through `describe` sorted by length, and collect the rows in their order."""
     clips = ClipDataset(corpus, feature_extractor.sampling_rate, random_crop=False)
-    # a chunk of several batches: enough neighbours for sorting to save padding
-    loader = DataLoader(clips, batch_size=8 * batch_size, collate_fn=collate_clips, num_workers=num_workers)
+    loader = DataLoader(
+        clips,
+        batch_size=8 * batch_size,  # enough neighbours for sorting to save padding
+        collate_fn=collate_clips,
+        num_workers=num_workers,
+        generator=torch.Generator(),  # the global one belongs to the training that may be going on
+    )
     rows, labels, indices, expected = [], [], [], 0
     for chunk in loader:
         # in the place of an unreadable clip another one comes: fit for training, but here it would count twice

@@ -179,6 +179,28 @@ def cross_validate(
     return leave_one_group_out(embeddings.x if x is None else x, embeddings.labels, groups, probe)
 
 
+def make_probe(
+    corpus: Corpus,
+    feature_extractor,
+    *,
+    probes: Sequence[str] = ("linear",),
+    pool: str = "mean",
+    layers: int | list[int] = -1,
+    batch_size: int = 32,
+) -> Callable[[PreTrainedModel, int], dict[str, float]]:
+    """A function `(model, step) -> {"linear_accuracy": ...}`: the periodic probe that `pretrain` takes.
+
+    Use few clips: the whole corpus is embedded at every call.
+    """
+
+    def probe(model: PreTrainedModel, step: int) -> dict[str, float]:
+        embeddings = embed_corpus(model, feature_extractor, corpus, pool=pool, layers=layers, batch_size=batch_size)
+        results = {name: cross_validate(embeddings, PROBES[name])["mean"] for name in probes}
+        return {f"{name}_{figure}": value for name, result in results.items() for figure, value in result.items()}
+
+    return probe
+
+
 def run_probe(
     model: str | PreTrainedModel,
     dataset: str | Corpus,

@@ -8,7 +8,7 @@ import pytest
 import soundfile
 import torch
 
-from hf_audio_ssl import EatConfig, EatFeatureExtractor, EatModel
+from hf_audio_ssl import EatConfig, EatFeatureExtractor, EatForPreTraining, EatModel
 from hf_audio_ssl.data.corpus import Corpus, open_corpus
 from hf_audio_ssl.evaluation import (
     cross_validate,
@@ -16,6 +16,7 @@ from hf_audio_ssl.evaluation import (
     extract,
     format_rows,
     layerwise_probe,
+    make_probe,
     mel_baseline,
     prototypical_probe,
     run_probe,
@@ -115,6 +116,19 @@ def test_every_layer_is_probed_in_one_pass(model, extractor, corpus):
     for layer in range(3):
         alone = embed_corpus(model, extractor, corpus, layers=layer)
         assert cross_validate(alone, prototypical_probe)["mean"] == pytest.approx(figures[layer])
+
+
+def test_periodic_probe_leaves_a_training_model_as_it_was(extractor, corpus):
+    sizes = dict(hidden_size=32, num_hidden_layers=2, num_attention_heads=2, intermediate_size=64, num_mel_bins=32)
+    decoder = dict(decoder_hidden_size=16, decoder_num_layers=1, decoder_groups=4, num_clones=2)
+    model = EatForPreTraining(EatConfig(**sizes, **decoder)).train()
+    before, state = {name: p.clone() for name, p in model.state_dict().items()}, torch.get_rng_state()
+    figures = make_probe(corpus, extractor, probes=("linear", "knn"))(model, 10)
+    assert set(figures) == {"linear_accuracy", "knn_accuracy"}
+    assert model.training and torch.equal(state, torch.get_rng_state())
+    assert all(torch.equal(before[name], p) for name, p in model.state_dict().items())
+    expected = cross_validate(embed_corpus(model, extractor, corpus))["mean"]["accuracy"]
+    assert figures["linear_accuracy"] == expected
 
 
 @pytest.mark.parametrize("ending", [".npz", ".safetensors", ".parquet"])
