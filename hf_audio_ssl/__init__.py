@@ -3,11 +3,12 @@
 
 import importlib
 
-from hf_audio_ssl.auto import register_all
+from hf_audio_ssl.auto import guard_torchaudio, register_all
 from hf_audio_ssl.registry import methods
 
 __version__ = "0.1.0.dev0"
 
+guard_torchaudio()
 register_all()
 
 _HOME = {name: spec.package for spec in methods().values() for name in spec.public_names}

@@ -9,7 +9,9 @@ that module name; from then on our classes load exactly as native ones do, when 
 
 import importlib
 import sys
+from functools import cache
 
+import transformers.utils
 from transformers.models.auto import configuration_auto, feature_extraction_auto, modeling_auto
 
 from hf_audio_ssl.registry import MethodSpec, methods
@@ -39,3 +41,22 @@ def register(spec: MethodSpec) -> None:
 def register_all() -> None:
     for spec in methods().values():
         register(spec)
+
+
+@cache
+def _torchaudio_loads() -> bool:
+    try:
+        importlib.import_module("torchaudio")
+    except (ImportError, OSError, RuntimeError):
+        return False
+    return True
+
+
+def guard_torchaudio() -> None:
+    """Let transformers use torchaudio only where it loads.
+
+    Beside a torch that it was not built for, `import torchaudio` raises OSError or RuntimeError. transformers asks only
+    whether it is installed, and then cannot import a single feature extractor, pipeline or Trainer.
+    """
+    transformers.utils.is_torchaudio_available = _torchaudio_loads
+    transformers.utils.import_utils.is_torchaudio_available = _torchaudio_loads
