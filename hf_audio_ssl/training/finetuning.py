@@ -8,6 +8,7 @@ learning rate that falls towards the input layers, and sampling that balances cl
 
 import dataclasses
 import json
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -32,6 +33,7 @@ from hf_audio_ssl.audio.augment import mixup, noise_and_roll, roll_waveform, sam
 from hf_audio_ssl.data.corpus import Corpus, open_corpus
 from hf_audio_ssl.data.dataset import ClipDataset, class_balanced_weights, collate_clips
 from hf_audio_ssl.losses.classification import classification_loss
+from hf_audio_ssl.training.optimizer import parameter_groups
 
 # name of a loss -> (sigmoid instead of softmax, reduction of the binary cross-entropy)
 LOSSES = {
@@ -162,10 +164,10 @@ def encoder_layers(model: PreTrainedModel) -> nn.ModuleList:
     return max(lists, key=lambda layers: sum(p.numel() for p in layers.parameters()))
 
 
-def parameter_groups(
+def layer_decay_groups(
     model: PreTrainedModel, *, learning_rate: float, weight_decay: float, layer_decay: float = 1.0
 ) -> list[dict]:
-    """Optimizer groups with layer-wise learning rates, and weight decay on matrices only.
+    """The optimizer groups of `parameter_groups`, each split by learning rate.
 
     Layer `i` of `depth` trains at `learning_rate * layer_decay ** (depth - i)`; embeddings, norms outside the layers
     and the head train at the full rate (EAT's fine-tuning, where BEiT would also slow the embeddings).
@@ -176,10 +178,9 @@ def parameter_groups(
         for i, layer in enumerate(layers):
             scale |= {parameter: layer_decay ** (len(layers) - i) for parameter in layer.parameters()}
     groups = {}
-    for parameter in model.parameters():
-        if parameter.requires_grad:
-            key = (scale.get(parameter, 1.0), weight_decay if parameter.ndim > 1 else 0.0)
-            groups.setdefault(key, []).append(parameter)
+    for group in parameter_groups(model, weight_decay):
+        for parameter in group["params"]:
+            groups.setdefault((scale.get(parameter, 1.0), group["weight_decay"]), []).append(parameter)
     return [
         {"params": parameters, "lr": learning_rate * factor, "weight_decay": decay}
         for (factor, decay), parameters in sorted(groups.items(), key=lambda item: item[0])
@@ -252,7 +253,7 @@ class FinetuningTrainer(Trainer):
     def create_optimizer(self, model=None):
         if self.optimizer is None:
             model = self.model if model is None else model
-            groups = parameter_groups(
+            groups = layer_decay_groups(
                 model,
                 learning_rate=self.args.learning_rate,
                 weight_decay=self.args.weight_decay,
@@ -377,11 +378,10 @@ def finetune(
         callbacks=list(callbacks),
     )
     trainer.train(resume_from_checkpoint=args.resume_from_checkpoint)
-    metrics = trainer.evaluate() if eval_dataset is not None else {}
-
     output_dir = Path(args.output_dir)
     adapter_dir = output_dir / "adapter" if args.lora else None
     trainer.save_model(str(adapter_dir or output_dir))
+    metrics = trainer.evaluate() if eval_dataset is not None else {}
     if args.lora and args.lora_merge and trainer.is_world_process_zero():
         trainer.accelerator.unwrap_model(trainer.model).merge_and_unload().save_pretrained(output_dir)
         feature_extractor.save_pretrained(output_dir)
@@ -530,7 +530,7 @@ def run_finetuning(args: FinetuningArguments, *, callbacks: Sequence = ()) -> Fi
                 "value": round(value, 4),
             }
             for name, value in figures.items()
-            if value is not None
+            if value is not None and math.isfinite(value)  # d-prime is infinite when every clip is ranked right
         ]
         for folder in {result.output_dir, result.adapter_dir} - {None}:
             (folder / "results.json").write_text(json.dumps(records, indent=2) + "\n")

@@ -23,8 +23,8 @@ from hf_audio_ssl.training.finetuning import (
     encoder_layers,
     finetune,
     hold_out,
+    layer_decay_groups,
     make_finetuning_arguments,
-    parameter_groups,
     run_finetuning,
 )
 
@@ -83,7 +83,7 @@ def losses(result):
 
 
 def test_layer_decay_scales_each_block_and_leaves_the_rest(model):
-    groups = parameter_groups(model, learning_rate=1.0, weight_decay=0.05, layer_decay=0.5)
+    groups = layer_decay_groups(model, learning_rate=1.0, weight_decay=0.05, layer_decay=0.5)
     rate = {parameter: group["lr"] for group in groups for parameter in group["params"]}
     assert len(rate) == sum(len(group["params"]) for group in groups) == len(list(model.parameters()))
     for i, layer in enumerate(model.eat.layers):
