@@ -52,6 +52,8 @@ class InertRecord(dict):
 
 class _Unpickler(pickle.Unpickler):
     def find_class(self, module, name):
+        if module == "__builtin__":  # as pickle protocol 2, torch's default, spells it
+            module = "builtins"
         if (module, name) in _ALLOWED:
             return _ALLOWED[module, name]
         if module in ("torch", "torch.storage") and (name.endswith("Storage") or name in _DTYPES):
@@ -67,6 +69,15 @@ _SAFE_PICKLE = types.SimpleNamespace(
     load=lambda file, **kwargs: _Unpickler(file, **kwargs).load(),
     UnpicklingError=pickle.UnpicklingError,
 )
+
+
+def _is_program(path: Path) -> bool:
+    """Whether `torch.load` would hand the file to `torch.jit.load`; asked of torch's own reader, lest the two disagree."""
+    with path.open("rb") as file:
+        if not torch.serialization._is_zipfile(file):
+            return False
+        with torch.serialization._open_zipfile_reader(file) as archive:
+            return torch.serialization._is_torchscript_zip(archive)
 
 
 def read_checkpoint(path: str | Path) -> dict:
@@ -87,6 +98,8 @@ def read_checkpoint(path: str | Path) -> dict:
         except Exception as error:
             raise ValueError(f"checkpoint {path}: not a readable safetensors file ({error})") from error
     try:
+        if _is_program(path):
+            raise ValueError("a TorchScript archive is a program, and loading it would run it")
         content = torch.load(path, map_location="cpu", weights_only=False, pickle_module=_SAFE_PICKLE)
     except Exception as error:
         raise ValueError(f"checkpoint {path}: not a readable PyTorch checkpoint ({error})") from error
