@@ -23,6 +23,11 @@ class AudioSSLConfig(PreTrainedConfig):
     # masks, targets and predictions are large: Trainer must not gather them in evaluation
     keys_to_ignore_at_inference = ["predictions", "targets", "bool_masked_pos", "hidden_states", "attentions"]
 
+    def __post_init__(self, **kwargs):
+        super().__post_init__(**kwargs)
+        # a ValueError stays one here; `strict` asks again later, and would wrap it in an exception that is none
+        self.validate_architecture()
+
     def require(self, condition: bool, message: str) -> None:
         """Part of `validate_architecture`: raises `ValueError(message)` unless `condition` holds."""
         if not condition:

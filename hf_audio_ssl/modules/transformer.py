@@ -67,6 +67,8 @@ class SelfAttention(nn.Module):
 
 
 class FeedForward(nn.Module):
+    """Linear, activation, linear."""
+
     def __init__(self, config):
         super().__init__()
         self.fc1 = nn.Linear(config.hidden_size, config.intermediate_size)

@@ -96,6 +96,8 @@ class EatEmbeddings(nn.Module):
 
 
 class EatPreTrainedModel(AudioSSLPreTrainedModel):
+    """Names, initialisation and what can be recorded, for all EAT models."""
+
     config: EatConfig
     base_model_prefix = "eat"
     feature_extractor_class = EatFeatureExtractor

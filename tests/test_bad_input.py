@@ -1,0 +1,177 @@
+# Copyright 2026 The hf_audio_ssl team. Licensed under the Apache License, Version 2.0.
+"""Bad input gets a ValueError that names the argument, what came, and what is expected.
+
+Checkpoints: tests/conversion. Files: tests/audio, tests/data. Killed processes: tests/training.
+"""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from huggingface_hub.errors import StrictDataclassError
+
+from hf_audio_ssl import EatConfig
+from hf_audio_ssl.testing.mixins import find_testers
+
+TESTERS = list(find_testers(Path(__file__).parent / "models").values())
+EVERY = pytest.mark.parametrize("tester", TESTERS, ids=lambda tester: tester.method)
+SECOND = np.zeros(16000, dtype=np.float32)
+
+
+def with_sample(value):
+    wave = SECOND.astype(np.float64)
+    wave[7] = value
+    return wave
+
+
+AUDIO = {
+    "no rate": (SECOND, dict(sampling_rate=None), r"sampling_rate: got None, expected 16000 Hz.*resamples"),
+    "wrong rate": (SECOND, dict(sampling_rate=44100), "sampling_rate: got 44100, expected 16000 Hz"),
+    "rate as text": (SECOND, dict(sampling_rate="16000"), "sampling_rate: got 16000"),
+    "int16": (SECOND.astype(np.int16), {}, r"raw_speech\[0\]: got torch.int16 samples, expected floating point"),
+    "int64 in a list": ([SECOND, SECOND.astype(int)], {}, r"raw_speech\[1\]: got torch.int64"),
+    "bool": (SECOND.astype(bool), {}, "got torch.bool"),
+    "complex": (SECOND.astype(np.complex64), {}, "got torch.complex64"),
+    "list of ints": ([0, 1, 2], {}, "expected floating point"),
+    "stereo": ([np.zeros((16000, 2), np.float32)], {}, r"got shape \(16000, 2\), expected one channel.*mixes down"),
+    "rank 3": (np.zeros((1, 2, 16000), np.float32), {}, r"got shape \(2, 16000\)"),
+    "scalar": (np.float32(1), {}, "raw_speech"),
+    "rank 0": (np.zeros((), np.float32), {}, "got a clip of 1 samples"),
+    "empty": (SECOND[:0], {}, r"raw_speech\[0\]: got an empty clip"),
+    "empty list": ([], {}, "raw_speech: got"),
+    "empty batch": (np.zeros((0, 16000), np.float32), {}, "got an empty batch"),
+    "empty clip in a list": ([SECOND, SECOND[:0]], {}, r"raw_speech\[1\]: got an empty clip"),
+    "nan": (with_sample(np.nan), {}, r"raw_speech\[0\]: got NaN or infinite samples"),
+    "infinite": ([SECOND, with_sample(-np.inf)], {}, r"raw_speech\[1\]: got NaN or infinite"),
+    "too large for single precision": (with_sample(1e300), {}, "NaN or infinite"),
+    "shorter than a window": (SECOND[:399], {}, "got a clip of 399 samples .0 frames., expected at least 1 frames"),
+    "shorter than a patch": (SECOND[:2000], dict(padding=False), r"got a clip of 2000 samples \(11 frames\)"),
+    "text": ("hello.wav", {}, "raw_speech: got str"),
+    "None": (None, {}, "raw_speech: got NoneType"),
+    "None in a list": ([SECOND, None], {}, r"raw_speech\[1\]: got"),
+    "list of text": (["a.wav"], {}, r"raw_speech\[0\]: got"),
+    "ragged nested list": ([[0.1, [0.2]]], {}, r"raw_speech\[0\]: got"),
+    "object array": (np.array([None, 1.0]), {}, r"raw_speech\[0\]: got"),
+    "unknown padding": (SECOND, dict(padding="left"), "padding: got 'left', expected 'max_length'"),
+    "unequal without padding": ([SECOND, SECOND[:8000]], dict(padding=False), "expected equal lengths"),
+    "length zero": (SECOND, dict(max_length=0), "max_length: got 0"),
+    "length a float": (SECOND, dict(max_length=10.5), "max_length: got 10.5"),
+    "multiple negative": (SECOND, dict(pad_to_multiple_of=-16), "pad_to_multiple_of: got -16"),
+    "unknown tensors": (SECOND, dict(return_tensors="tf"), "return_tensors: got 'tf'"),
+}
+
+
+@EVERY
+@pytest.mark.parametrize("case", list(AUDIO))
+def test_extractor(tester, case):
+    audio, changes, message = AUDIO[case]
+    options = {"sampling_rate": tester.spec.sampling_rate} | changes
+    with pytest.raises(ValueError, match=message):
+        tester.feature_extractor()(audio, **options)
+
+
+@EVERY
+@pytest.mark.parametrize("case", ["no rate", "wrong rate", "int16", "stereo", "empty", "nan", "shorter than a window", "text"])
+def test_encode(tester, case):
+    audio, changes, _ = AUDIO[case]
+    rate = changes.get("sampling_rate", tester.spec.sampling_rate)
+    with pytest.raises(ValueError, match="raw_speech|sampling_rate"):
+        tester.model("AutoModel").encode(audio, rate, feature_extractor=tester.feature_extractor())
+
+
+@EVERY
+@pytest.mark.parametrize(
+    "options, message",
+    [
+        (dict(pool="max"), "pool: got 'max'"),
+        (dict(hop=2.0, window=1.0), "hop=2.0: expected .* <= hop <= window"),
+        (dict(hop=0.0), "hop=0.0"),
+        (dict(window=0.0), "window=0.0"),
+    ],
+)
+def test_encode_options(tester, options, message):
+    with pytest.raises(ValueError, match=message):
+        tester.model("AutoModel").encode(
+            tester.audio(1.0), tester.spec.sampling_rate, feature_extractor=tester.feature_extractor(), **options
+        )
+
+
+# EAT's own
+
+EAT = next(tester for tester in TESTERS if tester.method == "eat")
+
+
+@pytest.mark.parametrize("shape", [(2, 96), (96, 32), (2, 15, 32), (2, 0, 32), (2, 1, 96, 32)])
+def test_model_input_of_another_shape(shape):
+    with pytest.raises(ValueError, match=r"input_values: got shape .* expected \(batch, frames, mel bins\)"):
+        EAT.model("AutoModel")(torch.zeros(shape))
+
+
+def test_more_frames_than_positions():
+    with pytest.raises(ValueError, match="input_values: got 272 frames, expected at most 256; `encode` cuts"):
+        EAT.model("AutoModel")(torch.zeros(1, 272, 32))
+
+
+@pytest.mark.parametrize(
+    "mask, message",
+    [
+        (torch.ones(4, 12, dtype=torch.bool), "0 to 0 of 12 positions are visible"),
+        (torch.zeros(4, 11, dtype=torch.bool), r"got shape \(4, 11\), expected \(a multiple of 2, 12\)"),
+        (torch.zeros(3, 12, dtype=torch.bool), r"got shape \(3, 12\)"),
+        (torch.eye(4, 12).bool() & (torch.arange(4) < 1)[:, None], "11 to 12 of 12"),
+    ],
+)
+def test_masks(mask, message):
+    with pytest.raises(ValueError, match=f"bool_masked_pos.*{message}"):
+        EAT.model("AutoModelForPreTraining")(torch.zeros(2, 96, 32), bool_masked_pos=mask)
+
+
+def test_ratio_that_leaves_nothing_visible():
+    model = EAT.model("AutoModelForPreTraining", mask_ratio=0.95)
+    with pytest.raises(ValueError, match="mask_ratio=0.95 leaves none of 12 patches visible"):
+        model(torch.zeros(2, 96, 32))
+
+
+def test_multi_hot_of_another_width():
+    with pytest.raises(ValueError, match=r"labels: got shape \(2, 5\), expected multi-hot \(2, 3\)"):
+        EAT.model("AutoModelForAudioClassification")(torch.zeros(2, 96, 32), labels=torch.zeros(2, 5))
+
+
+@pytest.mark.parametrize(
+    "changes, message",
+    [
+        (dict(num_attention_heads=5), "hidden_size=768 is not a multiple of num_attention_heads=5"),
+        (dict(hidden_size=30, num_attention_heads=2), "hidden_size=30 is not a multiple of 4"),
+        (dict(num_mel_bins=100), "num_mel_bins=100 is not a multiple of patch_size=16"),
+        (dict(mask_ratio=0.0), "mask_ratio=0.0: expected a value between 0 and 1"),
+        (dict(mask_ratio=1.0), "mask_ratio=1.0"),
+        (dict(mask_block_size=0), "mask_block_size=0"),
+        (dict(num_clones=0), "num_clones=0"),
+        (dict(decoder_kernel_size=4), "decoder_kernel_size=4 is not odd"),
+        (dict(decoder_groups=7), "hidden_size=768 is not a multiple of decoder_groups=7"),
+        (dict(average_top_k_layers=13), "average_top_k_layers=13: expected 1 to 12, or None"),
+        (dict(average_top_k_layers=0), "average_top_k_layers=0"),
+        (dict(ema_decay=0.99, ema_end_decay=0.9), "ema_decay=0.99, ema_end_decay=0.9"),
+        (dict(hidden_dropout_prob=1.0), "hidden_dropout_prob=1.0: expected a value in"),
+        (dict(drop_path_rate=-0.1), "drop_path_rate=-0.1"),
+    ],
+)
+def test_configurations_that_contradict_themselves(changes, message):
+    with pytest.raises(ValueError, match=message):
+        EatConfig(**changes)
+
+
+@pytest.mark.parametrize(
+    "changes", [dict(hidden_size="768"), dict(num_clones=1.5), dict(classifier_pooling="max"), dict(mask_ratio=None)]
+)
+def test_configuration_fields_of_another_type(changes):
+    with pytest.raises(StrictDataclassError, match=f"{next(iter(changes))}' expected"):
+        EatConfig(**changes)
+
+
+def test_a_configuration_that_was_changed_is_checked_when_saved(tmp_path):
+    config = EatConfig()
+    config.num_attention_heads = 5
+    with pytest.raises(StrictDataclassError, match="is not a multiple of num_attention_heads=5"):
+        config.save_pretrained(tmp_path)
