@@ -25,8 +25,8 @@ DTYPES = [np.float32, np.float64, np.float16, np.int16, np.int64, np.uint8, np.b
 @st.composite
 def waves(draw):
     """Mostly what an extractor should take, of any length; now and then anything."""
-    length = draw(st.one_of(st.integers(0, 12000), st.sampled_from([0, 1, 399, 400, 401, 560, 2800, 2799])))
-    kind = draw(st.sampled_from(["plain"] * 6 + ["special", "dtype", "rank", "layout", "junk"]))
+    length = draw(st.one_of(st.integers(3000, 12000), st.integers(0, 3000), st.sampled_from([0, 1, 399, 400, 401, 560, 2800, 2799])))
+    kind = draw(st.sampled_from(["plain"] * 12 + ["special", "dtype", "rank", "layout", "junk"]))
     wave = np.random.default_rng(draw(st.integers(0, 9))).uniform(-1, 1, length).astype(np.float32)
     if kind == "special" and length:
         wave[draw(st.integers(0, length - 1))] = draw(samples)
@@ -50,15 +50,21 @@ def waves(draw):
 
 
 anything_small = st.one_of(st.none(), st.booleans(), st.integers(-3, 200), st.floats(), st.text(max_size=3))
+
+
+def mostly(usual):
+    return st.sampled_from([usual] * 5 + [anything_small]).flatmap(lambda strategy: strategy)
+
+
 options = st.fixed_dictionaries(
-    {"sampling_rate": st.sampled_from([16000] * 8 + [16000.0, 8000, None, "16000", math.nan])},
+    {"sampling_rate": st.sampled_from([16000] * 16 + [16000.0, 8000, None, "16000", math.nan])},
     optional={
-        "padding": st.one_of(st.sampled_from([True, False, "longest", "max_length", "do_not_pad"]), anything_small),
-        "max_length": st.one_of(st.integers(1, 200), anything_small),
+        "padding": mostly(st.sampled_from([True, False, "longest", "max_length", "do_not_pad"])),
+        "max_length": mostly(st.integers(1, 200)),
         "truncation": st.booleans(),
-        "pad_to_multiple_of": st.one_of(st.integers(1, 40), anything_small),
+        "pad_to_multiple_of": mostly(st.integers(1, 40)),
         "return_attention_mask": st.sampled_from([True, False, None]),
-        "return_tensors": st.one_of(st.sampled_from(["pt", "np", None]), anything_small),
+        "return_tensors": mostly(st.sampled_from(["pt", "np", None])),
     },
 )
 
@@ -90,4 +96,4 @@ def test_extractor_answers_or_raises_value_error(method):
 
     answered = 0
     call()
-    assert answered > CALLS / 10  # or the strategy tests nothing but refusals
+    assert answered > CALLS / 5  # or the strategy tests nothing but refusals
