@@ -81,13 +81,15 @@ def save_checkpoint(
     """
     target = Path(output_dir) / f"{_PREFIX}{state['step']:08d}"
     temporary = target.with_name(_WRITING + target.name)
-    weights = accelerator.get_state_dict(model)  # a collective under FSDP: gathers the shards
+    own = accelerator.unwrap_model(model, keep_torch_compile=False)
+    sharded = accelerator.distributed_type == DistributedType.FSDP
+    weights = accelerator.get_state_dict(model) if sharded else own.state_dict()  # the first gathers the shards
 
     def write():
         if accelerator.is_main_process:
             (temporary / STATE_FOLDER).mkdir(parents=True)
             with _no_progress_bar():
-                accelerator.unwrap_model(model).save_pretrained(temporary, state_dict=weights)
+                own.save_pretrained(temporary, state_dict=weights)
             feature_extractor.save_pretrained(temporary)
             (temporary / STATE_FOLDER / STATE_FILE).write_text(json.dumps(state, indent=1), encoding="utf-8")
 
@@ -139,7 +141,7 @@ def _on_every_process(accelerator: Accelerator, action: Callable, target: Path, 
 def load_checkpoint(accelerator: Accelerator, model, folder: Path) -> None:
     """Put a checkpoint into the prepared `model` and the accelerator's optimizer and loss scaler."""
     if accelerator.distributed_type != DistributedType.FSDP:
-        own = accelerator.unwrap_model(model)
+        own = accelerator.unwrap_model(model, keep_torch_compile=False)
         # not load_file: from_pretrained also undoes renaming and sharding
         with _no_progress_bar():
             saved = type(own).from_pretrained(folder, dtype=next(own.parameters()).dtype)

@@ -20,11 +20,11 @@ class Nursery:
             env=environment,
         )
 
-    def run(self, output_dir, *, processes=1, clips=None, kills=0, kill_within=0.1, kill_seed=0, **arguments):
+    def run(self, output_dir, *, processes=1, clips=None, kills=0, kill_within=0.1, die_at_save=None, **arguments):
         """Report of a run of the toy that came to its end."""
         job = {
             "output_dir": str(output_dir), "processes": processes, "clips": clips, "kills": kills,
-            "kill_within": kill_within, "kill_seed": kill_seed, "arguments": arguments,
+            "kill_within": kill_within, "kill_seed": 0, "die_at_save": die_at_save, "arguments": arguments,
         }  # fmt: skip
         self.process.stdin.write(json.dumps(job) + "\n")
         self.process.stdin.flush()

@@ -2,6 +2,7 @@
 
 import json
 import os
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -41,6 +42,17 @@ def test_ten_kills_leave_no_trace(nursery, tmp_path):
     report = nursery.run(tmp_path / "killed", kills=10, kill_within=0.15, **plan)
     assert report["kills"] == 10
     assert_same_run(tmp_path / "calm", tmp_path / "killed")
+
+
+@pytest.mark.parametrize("save", [1, 3])
+def test_killed_in_the_middle_of_a_checkpoint(nursery, tmp_path, save):
+    plan = {"max_steps": 10, "save_steps": 2, "save_total_limit": 1}
+    nursery.run(tmp_path / "calm", **plan)
+    report = nursery.run(tmp_path / "killed", die_at_save=save, **plan)
+    assert report["died_of"] == signal.SIGKILL
+    assert report["reached"] == ("" if save == 1 else "checkpoint-00000004")
+    assert_same_run(tmp_path / "calm", tmp_path / "killed")
+    assert not list((tmp_path / "killed").glob(".*ing-*"))
 
 
 def test_kills_of_two_processes_leave_no_trace(nursery, tmp_path):
@@ -91,7 +103,7 @@ def test_accumulation_equals_the_big_batch(tmp_path):
 
 
 def test_the_example_with_two_processes_and_again_with_one(tmp_path):
-    """As a user starts it. `accelerate launch` starts one process on a CPU whatever it is told; torchrun starts two."""
+    """As a user starts it. On a CPU `accelerate launch` starts one process, whatever it is told; torchrun two."""
     two = ["-m", "torch.distributed.run", "--standalone", "--nproc_per_node", "2"]
     one = ["-m", "accelerate.commands.launch", "--cpu", "--num_processes", "1", "--num_machines", "1"]
     one += ["--mixed_precision", "no", "--dynamo_backend", "no"]

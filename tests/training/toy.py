@@ -4,6 +4,7 @@
 starts in milliseconds. A job is killed with SIGKILL where it says so.
 """
 
+import itertools
 import json
 import os
 import random
@@ -79,7 +80,7 @@ class ToyForPreTraining(PreTrainedModel):
         loss = (predictions - targets).square().mean()
         if poison is not None:
             loss = loss + poison.mean()
-        return ToyOutput(loss, loss.detach(), targets.std(), predictions)
+        return ToyOutput(loss, loss.detach(), targets.flatten(0, 1).std(dim=0).mean(), predictions)
 
 
 class ToyExtractor(FeatureExtractionMixin):
@@ -94,7 +95,7 @@ class ToyExtractor(FeatureExtractionMixin):
 
 
 class ToyClips(torch.utils.data.Dataset):
-    """`masks`: every clip brings its mask. `poison`: {index: value} added to the loss of the clip, from an epoch on."""
+    """`masks`: every clip brings its mask. `poison`: {index: value} added to its loss, from an epoch on."""
 
     def __init__(self, clips=40, masks=False, poison=None, poison_from=0):
         self.clips, self.masks, self.poison_from = clips, masks, poison_from
@@ -145,7 +146,7 @@ def _child(job, rank, processes, port):
             MASTER_ADDR="127.0.0.1", MASTER_PORT=str(port),
         )  # fmt: skip
     torch.set_num_threads(1)
-    sys.stderr = open(os.path.join(job["output_dir"] + f".rank{rank}.err"), "a")
+    sys.stderr = open(job["output_dir"] + f".rank{rank}.err", "a")
     model, result = toy_run(job["output_dir"], clips=job.get("clips"), **job["arguments"])
     digest = [float(parameter.detach().double().sum()) for parameter in model.parameters()]
     Path(job["output_dir"], f"rank{rank}.json").write_text(
@@ -153,7 +154,20 @@ def _child(job, rank, processes, port):
     )
 
 
-def _start(job):
+def _die_at(save):
+    """Have SIGKILL hit this process in its `save`-th checkpoint, between weights and optimizer state."""
+    whole = ToyExtractor.save_pretrained
+    saves = itertools.count(1)
+
+    def half(self, folder, **kwargs):
+        whole(self, folder, **kwargs)
+        if next(saves) == save:
+            os.kill(os.getpid(), signal.SIGKILL)
+
+    ToyExtractor.save_pretrained = half
+
+
+def _start(job, die_at_save=None):
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
@@ -163,6 +177,8 @@ def _start(job):
         if pid == 0:
             code = 1
             try:
+                if die_at_save:
+                    _die_at(die_at_save)
                 _child(job, rank, job.get("processes", 1), port)
                 code = 0
             except BaseException:
@@ -180,7 +196,7 @@ def _newest(output_dir):
 
 
 def _killed_run(job):
-    """Run the job to its end, killing it `kills` times, each time a random while after it has made a new checkpoint."""
+    """Kill the job `kills` times, each time a random while after it has made a new checkpoint."""
     rng, kills, unfinished = random.Random(job["kill_seed"]), 0, 0
     while kills < job["kills"]:
         before, children = _newest(job["output_dir"]), _start(job)
@@ -202,7 +218,11 @@ def _killed_run(job):
 def main():
     for line in sys.stdin:
         job = json.loads(line)
-        report = _killed_run(job) if job.get("kills") else {}
+        report = _killed_run(job) if job["kills"] else {}
+        if job["die_at_save"]:
+            (child,) = _start(job, job["die_at_save"])
+            report["died_of"] = os.WTERMSIG(os.waitpid(child, 0)[1])
+            report["reached"] = _newest(job["output_dir"])
         statuses = [os.waitpid(pid, 0)[1] for pid in _start(job)]
         print(json.dumps({**report, "statuses": statuses}), flush=True)
 
