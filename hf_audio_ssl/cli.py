@@ -15,7 +15,7 @@ EXAMPLES = """\
 examples:
   hf-audio-ssl list
   hf-audio-ssl pretrain --recipe examples/recipes/eat/tiny.yaml --dataset recordings/ --output_dir pretrained
-  hf-audio-ssl probe pretrained --dataset labelled/
+  hf-audio-ssl probe --model pretrained --dataset labelled/
   hf-audio-ssl finetune --model pretrained --dataset labelled/ --lora --output_dir classifier
   hf-audio-ssl push classifier me/my-classifier
 
@@ -56,6 +56,11 @@ def command_parser(run, parent: argparse.ArgumentParser | None = None) -> argpar
 
 def add_json(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--json", action="store_true", help="print JSON, for programs")
+
+
+def add_device(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--device", help="such as cuda or cpu; default: a GPU if there is one")
+    parser.add_argument("--batch_size", type=int, default=32, help="clips or windows per forward pass")
 
 
 def add_corpus(parser: argparse.ArgumentParser) -> None:
@@ -105,7 +110,7 @@ def pretrain_command(argv):
     On several GPUs: accelerate launch -m hf_audio_ssl.cli pretrain ...
     The same command again goes on from the last checkpoint.
     """
-    from hf_audio_ssl.training.command_line import parse_pretraining
+    from hf_audio_ssl.command_line import parse_pretraining
     from hf_audio_ssl.training.run import run_pretraining
 
     result = run_pretraining(**parse_pretraining(argv, description=pretrain_command.__doc__, prog="hf-audio-ssl pretrain"))
@@ -114,7 +119,7 @@ def pretrain_command(argv):
 
 def finetune_command(argv):
     """fine-tune a pre-trained model for classification, in full or with LoRA"""
-    from hf_audio_ssl.training.command_line import parse_finetuning
+    from hf_audio_ssl.command_line import parse_finetuning
     from hf_audio_ssl.training.finetuning import run_finetuning
 
     result = run_finetuning(parse_finetuning(argv, description=finetune_command.__doc__, prog="hf-audio-ssl finetune"))
@@ -130,12 +135,14 @@ def probe_command(argv):
     after the other where the data set knows groups, five folds otherwise.
     """
     parser = command_parser(probe_command)
-    parser.add_argument("model", help="model folder or Hub id")
+    parser.add_argument("--model", required=True, help="model folder or Hub id")
     add_corpus(parser)
     parser.add_argument("--probes", nargs="+", default=["linear", "knn"], help="linear, knn, prototypical")
     parser.add_argument("--pool", default="mean", help="mean, mean_std or cls")
     parser.add_argument("--layers", type=int, nargs="+", default=[-1], help="hidden states; several are concatenated")
     parser.add_argument("--seed", type=int, default=0, help="of the untrained network and of the folds")
+    parser.add_argument("--no_baselines", action="store_false", dest="baselines", help="probe the model alone")
+    add_device(parser)
     add_json(parser)
     args = parser.parse_args(argv)
 
@@ -148,6 +155,9 @@ def probe_command(argv):
         pool=args.pool,
         layers=args.layers,
         seed=args.seed,
+        baselines=args.baselines,
+        device=args.device,
+        batch_size=args.batch_size,
         **corpus_options(args),
     )
     print(json.dumps(rows) if args.json else format_rows(rows))
@@ -156,14 +166,14 @@ def probe_command(argv):
 def extract_command(argv):
     """write the embeddings of a folder of audio to a file (.npz, .safetensors, .parquet)"""
     parser = command_parser(extract_command)
-    parser.add_argument("model", help="model folder or Hub id")
-    parser.add_argument("output", help="file to write; its ending says the format")
+    parser.add_argument("--model", required=True, help="model folder or Hub id")
+    parser.add_argument("--output", required=True, help="file to write; its ending says the format")
     add_corpus(parser)
     parser.add_argument("--pool", default="frames", help="frames, mean, mean_std or cls")
     parser.add_argument("--layers", type=int, nargs="+", default=[-1], help="hidden states; several are concatenated")
     parser.add_argument("--window", type=float, help="seconds; longer clips are cut into windows of this length")
     parser.add_argument("--hop", type=float, help="seconds between windows; overlaps are averaged")
-    parser.add_argument("--batch_size", type=int, default=16, help="windows per forward pass")
+    add_device(parser)
     add_json(parser)
     args = parser.parse_args(argv)
 
@@ -185,6 +195,7 @@ def extract_command(argv):
             layers=args.layers,
             window=args.window,
             hop=args.hop,
+            device=args.device,
             batch_size=args.batch_size,
             progress=progress,
             **corpus_options(args),
@@ -300,6 +311,9 @@ def card_command(argv):
     parser.add_argument("--license", help="of the weights, such as mit")
     parser.add_argument("--datasets", nargs="*", default=[], help="Hub ids of the training data")
     parser.add_argument("--base_model", help="repository that the weights were fine-tuned from")
+    parser.add_argument("--checkpoint", help="name of the authors' checkpoint that was converted; see hf-audio-ssl list --json")
+    parser.add_argument("--results", help="JSON file with figures; default: results.json in the folder")
+    parser.add_argument("--parity", help="report of `python -m hf_audio_ssl.testing.parity ... --json`")
     parser.add_argument(
         "--update", action="store_true", help="renew the tables of README.md and model_cards/ from the registry"
     )
@@ -324,6 +338,9 @@ def card_command(argv):
         license=args.license,
         datasets=args.datasets,
         base_model=args.base_model,
+        checkpoint=args.checkpoint,
+        results=args.results,
+        parity=args.parity,
     ).save(path)
     print(path)
 

@@ -105,7 +105,7 @@ class AudioSSLPreTrainedModel(PreTrainedModel):
         path = self.config._name_or_path
         if path:
             try:
-                return self.feature_extractor_class.from_pretrained(path)
+                return self.feature_extractor_class.from_pretrained(path, revision=self.config._commit_hash)
             except OSError:
                 logger.warning(f"{path} holds no preprocessor_config.json: using {self.feature_extractor_class.__name__}()")
         return self.feature_extractor_class()

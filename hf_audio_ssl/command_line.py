@@ -1,0 +1,70 @@
+# Copyright 2026 The hf_audio_ssl team. Licensed under the Apache License, Version 2.0.
+"""Command lines made of a dataclass's fields and of overrides of a recipe's blocks; for the CLI and the examples."""
+
+import argparse
+from collections.abc import Sequence
+
+import yaml
+from transformers import HfArgumentParser
+
+BLOCKS = ("model", "features", "data")
+
+
+def recipe_parser(dataclass, **kwargs) -> argparse.ArgumentParser:
+    """`--field VALUE` for every field, `--recipe FILE` and `--set BLOCK.KEY=VALUE ...`.
+
+    What is not given stays out of the namespace: the recipe's value counts then, or else the dataclass's default.
+    """
+    parser = HfArgumentParser(dataclass, formatter_class=argparse.RawDescriptionHelpFormatter, **kwargs)
+    for action in parser._actions:
+        action.default = argparse.SUPPRESS
+    parser.add_argument("--recipe", default=argparse.SUPPRESS, help="YAML file, such as examples/recipes/eat/tiny.yaml")
+    parser.add_argument(
+        "--set",
+        nargs="+",
+        default=[],
+        metavar="BLOCK.KEY=VALUE",
+        dest="overrides",
+        help="overrides of the recipe's blocks model, features and data, e.g. model.hidden_size=192 data.split=train",
+    )
+    return parser
+
+
+def parse_recipe_arguments(parser: argparse.ArgumentParser, argv: Sequence[str] | None = None) -> dict:
+    """The arguments that were given, with the overrides gathered under `model`, `features` and `data`."""
+    given = vars(parser.parse_args(argv))
+    for override in given.pop("overrides"):
+        name, equals, value = override.partition("=")
+        block, dot, key = name.partition(".")
+        if not (equals and dot) or block not in BLOCKS:
+            parser.error(f"--set {override}: expected model.KEY=VALUE, features.KEY=VALUE or data.KEY=VALUE")
+        # a regular expression may hold what YAML reads as structure
+        value = value if key in ("label_pattern", "include") else yaml.safe_load(value)
+        given.setdefault(f"{block} block", {})[key] = value
+    return given
+
+
+def parse_pretraining(argv: Sequence[str] | None = None, **kwargs) -> dict:
+    """A command line as arguments of `hf_audio_ssl.training.run_pretraining`."""
+    from hf_audio_ssl.training.arguments import PretrainingArguments
+
+    parser = recipe_parser(PretrainingArguments, **kwargs)
+    what = parser.add_argument_group("what to train on what", argument_default=argparse.SUPPRESS)
+    what.add_argument("--method", help="method, where the recipe does not name it, such as eat")
+    what.add_argument("--dataset", help="folder of audio files, name of a Hub data set, or synthetic")
+    what.add_argument("--init_from", help="model folder or Hub id to start from instead of random weights")
+    given = parse_recipe_arguments(parser, argv)
+    return {name.removesuffix(" block"): value for name, value in given.items()}
+
+
+def parse_finetuning(argv: Sequence[str] | None = None, **kwargs):
+    """A command line as `hf_audio_ssl.training.finetuning.FinetuningArguments`."""
+    from hf_audio_ssl.training.finetuning import FinetuningArguments, make_finetuning_arguments
+
+    given = parse_recipe_arguments(recipe_parser(FinetuningArguments, **kwargs), argv)
+    recipe = given.pop("recipe", None)
+    fields = {"model": "config_overrides", "features": "feature_overrides", "data": "data_options"}
+    for block, name in fields.items():
+        if f"{block} block" in given:
+            given[name] = given.pop(f"{block} block")
+    return make_finetuning_arguments(given, recipe)
