@@ -12,9 +12,10 @@ MixedPrecision = Literal["no", "bf16", "fp16"]
 Schedule = Literal["cosine", "linear", "constant", "inverse_sqrt", "tri_stage"]
 
 
-# Arguments that leave the weights after n steps as they are. The others must not change when a run is resumed.
+# Arguments that leave the weights after n steps as they are. The others must not change when a run is resumed
+# (torch_compile among them: compiled code draws other random numbers).
 FREE_ARGUMENTS = frozenset(
-    """output_dir gradient_checkpointing torch_compile num_workers cpu_threads logging_steps save_steps
+    """output_dir gradient_checkpointing num_workers cpu_threads logging_steps save_steps
     save_total_limit resume report_to probe_steps max_nan_steps push_to_hub hub_model_id""".split()
 )
 

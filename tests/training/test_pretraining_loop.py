@@ -1,12 +1,15 @@
 import json
 import logging
 
+import datasets
 import pytest
+import soundfile
 import torch
 from toy import ToyClips, ToyConfig, ToyExtractor, ToyForPreTraining, toy_collate, toy_run
 from transformers import Trainer, TrainingArguments
 
 from hf_audio_ssl.data.dataset import GlobalBatchSampler
+from hf_audio_ssl.data.synthetic import synthesize
 from hf_audio_ssl.models.eat import EatConfig, EatFeatureExtractor, EatForPreTraining
 from hf_audio_ssl.training import (
     AfterOptimizerStep,
@@ -192,6 +195,37 @@ def test_ways_of_running(tmp_path, how):
     assert all((start[k] - v).abs().max() < 0.01 for k, v in loaded.eat.layers[0].state_dict().items())
 
 
+def test_a_stream_resumes_where_it_was(tmp_path):
+    class Interrupt(Exception):
+        pass
+
+    def stop(model, step):
+        if step == 3:
+            raise Interrupt
+        return {}
+
+    waves = tmp_path / "waves"
+    waves.mkdir()
+    for index in range(10):
+        soundfile.write(waves / f"{index}.wav", synthesize(0, index, seconds=0.7), 16000)
+    stream = datasets.Dataset.from_dict({"audio": [str(path) for path in sorted(waves.iterdir())]})
+    stream = stream.cast_column("audio", datasets.Audio(decode=False)).to_iterable_dataset()
+
+    def run(name, **extra):
+        return run_pretraining(
+            method="eat", dataset=stream, model=TINY_EAT, features={"max_length": 64}, output_dir=str(tmp_path / name),
+            max_steps=5, per_device_batch_size=2, gradient_accumulation_steps=2, clip_seconds=0.6, logging_steps=1,
+            save_steps=2, **extra,
+        )  # fmt: skip
+
+    calm = run("calm")
+    with pytest.raises(Interrupt):
+        run("stopped", probe=stop, probe_steps=1)
+    resumed = run("stopped")
+    assert [record["step"] for record in resumed.history if "loss" in record] == [1, 2, 3, 4, 5]
+    assert [r["loss"] for r in resumed.history if "loss" in r] == [r["loss"] for r in calm.history]
+
+
 def test_dataset_of_another_kind_and_extra_entries(tmp_path):
     """Labels and indices of a batch do not reach a model that does not name them."""
     model = EatForPreTraining(EatConfig(**TINY_EAT))
@@ -225,3 +259,10 @@ def test_plain_trainer_with_the_callback(tmp_path, kind):
     assert any(not torch.equal(value, before[name]) for name, value in model.teacher.state_dict().items())
     if kind == "toy":
         assert model.updates == 5
+
+
+def test_an_upload_that_fails_does_not_end_the_run(tmp_path, caplog, monkeypatch):
+    monkeypatch.delenv("HF_TOKEN", raising=False)
+    _, result = toy_run(tmp_path, push_to_hub=True, hub_model_id="somebody/toy", save_steps=3)
+    assert result.steps == 6
+    assert "could not be pushed to somebody/toy: " in caplog.text  # the toy is no method of the registry
