@@ -105,7 +105,9 @@ class AudioSSLPreTrainedModel(PreTrainedModel):
         path = self.config._name_or_path
         if path:
             try:
-                return self.feature_extractor_class.from_pretrained(path, revision=self.config._commit_hash)
+                # the revision that the weights came from, where transformers notes it (5.17 does, 5.23 does not)
+                revision = getattr(self.config, "_commit_hash", None)
+                return self.feature_extractor_class.from_pretrained(path, revision=revision)
             except OSError:
                 logger.warning(f"{path} holds no preprocessor_config.json: using {self.feature_extractor_class.__name__}()")
         return self.feature_extractor_class()

@@ -284,6 +284,18 @@ class MethodTests:
             for clip, expected in zip(clips, together):
                 torch.testing.assert_close(model.encode(clip, pool=pool, **options)[0], expected, atol=1e-5, rtol=1e-4)
 
+    def test_encode_uses_the_extractor_that_was_saved(self, tmp_path):
+        model, extractor = self.tester.model("AutoModelForPreTraining"), self.tester.feature_extractor()
+        model.save_pretrained(tmp_path)
+        audio, rate = self.tester.audio(1.0), self.tester.spec.sampling_rate
+        again = type(model).from_pretrained(tmp_path)
+        assert again.own_feature_extractor().to_dict() == type(extractor)().to_dict()
+        extractor.save_pretrained(tmp_path)
+        assert again.own_feature_extractor().to_dict() == extractor.to_dict() != type(extractor)().to_dict()
+        assert torch.equal(again.encode(audio, rate), model.encode(audio, rate, feature_extractor=extractor))
+        # without a folder there is only the default
+        assert model.own_feature_extractor().to_dict() == type(extractor)().to_dict()
+
     def test_clips_of_a_batch_do_not_mix(self):
         for name in ("AutoModel", *self.heads):
             if name == "AutoModelForPreTraining":
