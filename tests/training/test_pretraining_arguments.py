@@ -1,10 +1,10 @@
 import dataclasses
-import importlib.util
 from pathlib import Path
 
 import pytest
 from transformers import HfArgumentParser
 
+from hf_audio_ssl.command_line import parse_pretraining
 from hf_audio_ssl.models.eat import EatConfig, EatFeatureExtractor
 from hf_audio_ssl.training import PretrainingArguments, load_recipe, run_pretraining
 from hf_audio_ssl.training.arguments import FREE_ARGUMENTS, make_arguments
@@ -155,12 +155,12 @@ def test_the_recipes_in_the_repository(path):
         assert config.to_dict() == EatConfig().to_dict()  # the defaults are the paper's
 
 
-def test_the_example_passes_on_what_is_given_and_nothing_else():
-    spec = importlib.util.spec_from_file_location("run_pretraining_example", ROOT / "examples/run_pretraining.py")
-    example = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(example)
-    assert example.parse_arguments(["--recipe", "r.yaml", "--max_steps", "3"]) == {"recipe": "r.yaml", "max_steps": 3}
-    given = example.parse_arguments(["--set", "model.hidden_size=8", "data.streaming=true", "features.mean=-1.5"])
+def test_the_command_line_passes_on_what_is_given_and_nothing_else():
+    def parse(*argv):
+        return parse_pretraining(list(argv), description="")
+
+    assert parse("--recipe", "r.yaml", "--max_steps", "3") == {"recipe": "r.yaml", "max_steps": 3}
+    given = parse("--set", "model.hidden_size=8", "data.streaming=true", "features.mean=-1.5")
     assert given == {"model": {"hidden_size": 8}, "data": {"streaming": True}, "features": {"mean": -1.5}}
     with pytest.raises(SystemExit):
-        example.parse_arguments(["--set", "hidden_size=8"])
+        parse("--set", "hidden_size=8")
