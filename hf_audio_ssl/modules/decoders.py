@@ -21,11 +21,15 @@ class ConvDecoder2d(nn.Module):
         for module in (*self.layers, self.projection):
             module._ssl_init = "torch_default"
 
-    def forward(self, tokens: Tensor, grid: tuple[int, int]) -> Tensor:
-        """tokens (batch, rows * columns, input_size) -> the same shape."""
+    def forward(self, tokens: Tensor, grid: tuple[int, int], valid: Tensor | None = None) -> Tensor:
+        """tokens (batch, rows * columns, input_size) -> the same shape.
+
+        Where `valid` (batch, rows * columns) is False counts as beyond the border.
+        """
         x = tokens.transpose(1, 2).unflatten(2, grid)
+        inside = None if valid is None else valid[:, None].unflatten(2, grid).to(x.dtype)
         for conv in self.layers:
-            y = conv(x)
+            y = conv(x if inside is None else x * inside)
             y = F.gelu(F.layer_norm(y.permute(0, 2, 3, 1), (y.shape[1],)).permute(0, 3, 1, 2))
             x = x + y if x.shape[1] == y.shape[1] else y
         return self.projection(x.flatten(2).transpose(1, 2))

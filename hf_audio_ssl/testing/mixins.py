@@ -271,6 +271,16 @@ class MethodTests:
             torch.testing.assert_close(split[0][-1], expected[0][0], atol=1e-5, rtol=1e-4)
         torch.testing.assert_close(unmasked.last_hidden_state, alone.last_hidden_state, atol=1e-5, rtol=1e-4)
 
+    def test_padding_changes_no_loss(self):
+        model, arguments = self.tester.model("AutoModelForPreTraining"), self.tester.arguments("AutoModelForPreTraining")
+        with torch.no_grad():
+            first = model(**arguments)
+            arguments["input_values"][-1, self.tester.short_steps :] = 17.0
+            second = model(**arguments)
+        for name, value in first.items():
+            if name.endswith("loss"):
+                torch.testing.assert_close(second[name], value, atol=1e-5, rtol=1e-5, msg=lambda t, n=name: f"{n}: {t}")
+
     def test_encode_does_not_depend_on_batch_or_padding(self):
         model, extractor = self.tester.model("AutoModel"), self.tester.feature_extractor()
         clips = [self.tester.audio(seconds, seed) for seed, seconds in enumerate((0.5, 2.3, 0.9, 1.4))]

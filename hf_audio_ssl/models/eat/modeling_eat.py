@@ -264,13 +264,15 @@ class EatForPreTraining(EatPreTrainedModel):
         if mask_noise is None:
             shape = (batch * clones, patches, config.hidden_size)
             mask_noise = torch.randn(shape, device=device, dtype=encoded.dtype) * config.mask_noise_std
-        predictions = self.decoder(scatter_tokens(mask_noise, visible, encoded[:, 1:]), grid)
-
-        # 4. target: one pass of the teacher over the whole clip
         if attention_mask is None:
             valid = torch.ones(batch, patches, dtype=torch.bool, device=device)
+            inside = None
         else:
             valid = patch_attention_mask(attention_mask, config.patch_size, config.num_mel_patches)
+            inside = valid.repeat_interleave(clones, dim=0)
+        predictions = self.decoder(scatter_tokens(mask_noise, visible, encoded[:, 1:]), grid, inside)
+
+        # 4. target: one pass of the teacher over the whole clip
         targets = self.make_targets(input_values, attention_mask, valid)
 
         # 5. loss: equations 4 and 5; both summed over channels and divided by sqrt(dim), as in data2vec 2.0
