@@ -2,7 +2,7 @@
 # Copyright 2026 The hf_audio_ssl team. Licensed under the Apache License, Version 2.0.
 """Time of `import hf_audio_ssl` against `import torch, transformers`, in fresh processes that take turns.
 
-    python benchmarks/import_time.py
+python benchmarks/import_time.py
 """
 
 import statistics
@@ -11,7 +11,10 @@ import sys
 import time
 
 RUNS = 7
-STATEMENTS = {"torch, transformers": "import torch, transformers", "hf_audio_ssl": "import torch, transformers, hf_audio_ssl"}
+STATEMENTS = {
+    "torch, transformers": "import torch, transformers",
+    "hf_audio_ssl": "import torch, transformers, hf_audio_ssl",
+}
 
 
 def seconds(statement: str) -> float:
@@ -29,7 +32,9 @@ def main() -> None:
             times[name].append(seconds(statement))
     medians = {name: statistics.median(values) for name, values in times.items()}
     for name, median in medians.items():
-        print(f"import {name:<22} {median:6.2f} s (median of {RUNS}, {min(times[name]):.2f} to {max(times[name]):.2f})")
+        print(
+            f"import {name:<22} {median:6.2f} s (median of {RUNS}, {min(times[name]):.2f} to {max(times[name]):.2f})"
+        )
     base, ours = medians.values()
     print(f"ratio {ours / base:.2f}")
 

@@ -1,9 +1,9 @@
 # Copyright 2026 The hf_audio_ssl team. Licensed under the Apache License, Version 2.0.
 """Registration of every method with transformers' Auto classes, without importing a single modeling file.
 
-`AutoModel.register` wants the class object, and importing `PreTrainedModel` alone doubles the time of
-`import torch, transformers`. transformers' own models are found by *name*: a table from model type to class name, and the
-module `transformers.models.<model_type>`. We enter our names in the same tables and alias our (lazy) method packages under
+`AutoModel.register` wants the class object, and importing `PreTrainedModel` alone doubles the time of `import torch,
+transformers`. transformers' own models are found by *name*: a table from model type to class name, and the module
+`transformers.models.<model_type>`. We enter our names in the same tables and alias our (lazy) method packages under
 that module name; from then on our classes load exactly as native ones do, when first used.
 """
 
@@ -55,8 +55,8 @@ def _torchaudio_loads() -> bool:
 def guard_torchaudio() -> None:
     """Let transformers use torchaudio only where it loads.
 
-    Beside a torch that it was not built for, `import torchaudio` raises OSError or RuntimeError. transformers asks only
-    whether it is installed, and then cannot import a single feature extractor, pipeline or Trainer.
+    Beside a torch that it was not built for, `import torchaudio` raises OSError or RuntimeError. transformers asks
+    only whether it is installed, and then cannot import a single feature extractor, pipeline or Trainer.
     """
     transformers.utils.is_torchaudio_available = _torchaudio_loads
     transformers.utils.import_utils.is_torchaudio_available = _torchaudio_loads

@@ -11,7 +11,6 @@ from transformers import BatchFeature, SequenceFeatureExtractor
 
 from hf_audio_ssl.audio.fbank import kaldi_fbank
 
-
 # far beyond 32-bit integers; louder samples overflow the power spectrum
 _LOUDEST = 1e10
 
@@ -172,7 +171,9 @@ class MelFeatureExtractor(SequenceFeatureExtractor):
                 `min_frames`; unknown `padding`; clips of different lengths without padding.
         """
         if padding not in (True, False, "max_length", "longest", "do_not_pad"):
-            raise ValueError(f"padding: got {padding!r}, expected 'max_length', 'longest' (True) or 'do_not_pad' (False)")
+            raise ValueError(
+                f"padding: got {padding!r}, expected 'max_length', 'longest' (True) or 'do_not_pad' (False)"
+            )
         for name, value in (("max_length", max_length), ("pad_to_multiple_of", pad_to_multiple_of)):
             if value is not None and (isinstance(value, bool) or not isinstance(value, int) or value < 1):
                 raise ValueError(f"{name}: got {value!r}, expected a positive number of frames")
@@ -195,7 +196,9 @@ class MelFeatureExtractor(SequenceFeatureExtractor):
         elif padding == "max_length":
             length = max(length, features.shape[1])
         if padding in (False, "do_not_pad") and len({min(c, length) for c in counts.tolist()}) > 1:
-            raise ValueError(f"raw_speech: got clips of {counts.tolist()} frames, expected equal lengths with padding=False")
+            raise ValueError(
+                f"raw_speech: got clips of {counts.tolist()} frames, expected equal lengths with padding=False"
+            )
         if pad_to_multiple_of:
             length += -length % pad_to_multiple_of
         if features.shape[1] > length:

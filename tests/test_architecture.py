@@ -122,7 +122,9 @@ def test_configurations_are_checked_by_type(path):
 @every_file
 def test_header(path):
     text = path.read_text()
-    assert not text.strip() or text.startswith("# Copyright 2026 The hf_audio_ssl team. Licensed under the Apache License")
+    assert not text.strip() or text.startswith(
+        "# Copyright 2026 The hf_audio_ssl team. Licensed under the Apache License"
+    )
 
 
 @every_file

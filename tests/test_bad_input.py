@@ -73,7 +73,9 @@ def test_extractor(tester, case):
 
 
 @EVERY
-@pytest.mark.parametrize("case", ["no rate", "wrong rate", "int16", "stereo", "empty", "nan", "shorter than a window", "text"])
+@pytest.mark.parametrize(
+    "case", ["no rate", "wrong rate", "int16", "stereo", "empty", "nan", "shorter than a window", "text"]
+)
 def test_encode(tester, case):
     audio, changes, _ = AUDIO[case]
     rate = changes.get("sampling_rate", tester.spec.sampling_rate)

@@ -72,7 +72,7 @@ _SAFE_PICKLE = types.SimpleNamespace(
 
 
 def _is_program(path: Path) -> bool:
-    """Whether `torch.load` would hand the file to `torch.jit.load`; asked of torch's own reader, lest the two disagree."""
+    """Whether `torch.load` would hand the file to `torch.jit.load`. Asks torch's own reader, lest the two disagree."""
     with path.open("rb") as file:
         if not torch.serialization._is_zipfile(file):
             return False

@@ -3,14 +3,14 @@
 
     python -m hf_audio_ssl.testing.conformance [--method eat]
 
-The mixins come with transformers' source distribution, which pip downloads once into a cache outside the repository. They are
-used as they are: tolerances untouched, masks supplied, and each test that does not apply is skipped with its reason below.
+The mixins come with transformers' source distribution, which pip downloads once into a cache outside the repository.
+They are used as they are: tolerances untouched, masks supplied, and what cannot apply is skipped with its reason,
+given in the method's tester.
 """
 
 import argparse
 import contextlib
 import importlib
-import inspect
 import os
 import subprocess
 import sys
@@ -29,7 +29,7 @@ from hf_audio_ssl.registry import load_class, methods
 from hf_audio_ssl.testing.mixins import MethodTester
 
 PACKAGE = "transformers_tests"
-REPOSITORY = Path(__file__).parents[2]
+SUITE = Path(__file__).parents[2] / "tests/conformance/suite.py"
 # what the mixins import but the source distribution leaves out
 STUBS = {
     "__init__.py": "",
@@ -40,12 +40,10 @@ STUBS = {
     "utils/__init__.py": "",
     "utils/test_configuration_utils.py": "config_common_kwargs = {}\n",
 }
-# tests of transformers that cannot apply to any audio encoder of this package
-SKIPS: dict[str, str] = {}
 
 
 def cached_tests(version: str = transformers.__version__) -> Path:
-    """The folder that holds transformers' test modules as the package `transformers_tests`; downloaded if it is not there.
+    """The folder that holds transformers' test modules as the package `transformers_tests`; downloaded if absent.
 
     Raises:
         RuntimeError: pip cannot download the source distribution; its message is included.
@@ -56,8 +54,9 @@ def cached_tests(version: str = transformers.__version__) -> Path:
     cache.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=cache) as folder:
         # pip asks the package for its metadata before it saves the file; that is all that runs
-        command = ["download", "--no-deps", "--no-binary", "transformers", "--dest", folder, f"transformers=={version}"]
-        done = subprocess.run([sys.executable, "-m", "pip", *command], capture_output=True, text=True)
+        command = [sys.executable, "-m", "pip", "download", "--no-deps", "--no-binary", "transformers"]
+        command += ["--dest", folder, f"transformers=={version}"]
+        done = subprocess.run(command, capture_output=True, text=True)
         if done.returncode:
             raise RuntimeError(f"pip could not download the source of transformers {version}:\n{done.stderr}")
         package = Path(folder) / PACKAGE
@@ -78,7 +77,7 @@ def cached_tests(version: str = transformers.__version__) -> Path:
     return cache
 
 
-# -- from a MethodTester to what transformers calls a model tester --------------------------------------------------------
+# -- from a MethodTester to what transformers calls a model tester ---------------------------------------------------
 
 
 class _ModelTester:
@@ -114,7 +113,7 @@ def model_tests(tester: MethodTester, auto_classes: list[str]) -> type[unittest.
         test_resize_embeddings = False
 
         def setUp(self):
-            if reason := (SKIPS | tester.conformance_skips).get(self._testMethodName):
+            if reason := tester.conformance_skips.get(self._testMethodName):
                 self.skipTest(reason)
             torch.manual_seed(0)
             self.model_tester = _ModelTester(tester, auto_classes[0])
@@ -149,11 +148,12 @@ def model_tests(tester: MethodTester, auto_classes: list[str]) -> type[unittest.
                 self.assertIsNone(model.get_output_embeddings())
 
         def test_base_model_prefix_loads_base_weights(self):
-            """As in transformers, which takes every child of the base model's class for *the* base model: not the teacher."""
+            """As in transformers, which takes any child of the base class for *the* base model: not the teacher."""
 
             def students(model):
                 teachers = [teacher for teacher, _ in model.teacher_pairs()]
-                return ((name, child) for name, child in torch.nn.Module.named_children(model) if child not in teachers)
+                children = torch.nn.Module.named_children(model)
+                return ((name, child) for name, child in children if child not in teachers)
 
             with contextlib.ExitStack() as stack:
                 for model_class in self.all_model_classes:
@@ -192,7 +192,7 @@ def feature_extractor_tests(tester: MethodTester) -> type[unittest.TestCase]:
         feature_extraction_class = load_class(tester.spec, "AutoFeatureExtractor")
 
         def setUp(self):
-            if reason := (SKIPS | tester.conformance_skips).get(self._testMethodName):
+            if reason := tester.conformance_skips.get(self._testMethodName):
                 self.skipTest(reason)
             torch.manual_seed(0)
             self.feat_extract_tester = _FeatureExtractorTester(tester)
@@ -203,23 +203,17 @@ def feature_extractor_tests(tester: MethodTester) -> type[unittest.TestCase]:
 def test_classes(tester: MethodTester) -> dict[str, type[unittest.TestCase]]:
     """All test classes of one method, by name. The pre-training model has its own: it encodes fewer tokens."""
     pretraining = "AutoModelForPreTraining"
-    others = [
-        name
-        for name in tester.spec.classes
-        if name not in ("AutoConfig", "AutoFeatureExtractor", pretraining)
-    ]
+    others = [name for name in tester.spec.classes if name not in ("AutoConfig", "AutoFeatureExtractor", pretraining)]
     classes = {"Model": model_tests(tester, others), "PreTraining": model_tests(tester, [pretraining])}
     classes["FeatureExtractor"] = feature_extractor_tests(tester)
     result = {}
     for part, cls in classes.items():
         cls.__name__ = cls.__qualname__ = f"{tester.spec.classes['AutoConfig'].removesuffix('Config')}{part}Test"
-        # pytest reports where the test stands
-        cls.__module__ = inspect.getmodule(type(tester)).__name__ if inspect.getmodule(type(tester)) else __name__
         result[cls.__name__] = cls
     return result
 
 
-# -- command --------------------------------------------------------------------------------------------------------------
+# -- command ---------------------------------------------------------------------------------------------------------
 
 
 def summary(report: Path) -> str:
@@ -238,9 +232,8 @@ def main(argv: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(
         prog="python -m hf_audio_ssl.testing.conformance", description=__doc__.splitlines()[0]
     )
-    parser.add_argument("--method", action="append", choices=list(methods()), help="only this method (may be repeated)")
+    parser.add_argument("--method", action="append", choices=list(methods()), help="only this one; may be repeated")
     parser.add_argument("--workers", default="2", help="processes (default 2)")
-    parser.add_argument("--suite", type=Path, default=REPOSITORY / "tests/conformance/suite.py", help=argparse.SUPPRESS)
     parser.add_argument("pytest_arguments", nargs="*", help="passed on to pytest, after --")
     args = parser.parse_args(argv)
     cache = cached_tests()
@@ -248,7 +241,7 @@ def main(argv: list[str] | None = None) -> int:
     names = args.method or list(methods())
     with tempfile.TemporaryDirectory() as folder:
         report = Path(folder) / "report.xml"
-        command = [sys.executable, "-m", "pytest", str(args.suite), "-n", args.workers, "-p", "no:cacheprovider", "-rs"]
+        command = [sys.executable, "-m", "pytest", str(SUITE), "-n", args.workers, "-p", "no:cacheprovider", "-rs"]
         command += ["-o", f"pythonpath={cache}", f"--junit-xml={report}", *args.pytest_arguments]
         environment = os.environ | {"HF_AUDIO_SSL_CONFORMANCE": ",".join(names), "OMP_NUM_THREADS": "1"}
         code = subprocess.run(command, env=environment).returncode

@@ -40,7 +40,9 @@ def hub_layout(state):
     for key, value in state.items():
         key = key.removeprefix("model.")
         if not (key.startswith("_ema") or ".decoder." in key):
-            key = re.sub(r"modality_encoders\.IMAGE\.(context_encoder\.norm\.)?", lambda m: m[1] and "pre_norm." or "", key)
+            key = re.sub(
+                r"modality_encoders\.IMAGE\.(context_encoder\.norm\.)?", lambda m: m[1] and "pre_norm." or "", key
+            )
             result["model." + key] = value
     return result
 
@@ -181,9 +183,7 @@ def other_method(state):
     return "no EAT checkpoint: .*k_proj"
 
 
-@pytest.mark.parametrize(
-    "damage", [drop_key, drop_teacher_key, extra_key, wrong_shape, other_positions, other_method]
-)
+@pytest.mark.parametrize("damage", [drop_key, drop_teacher_key, extra_key, wrong_shape, other_positions, other_method])
 def test_unfit_checkpoints_leave_nothing_behind(damage, pretrained, tmp_path):
     message = damage(pretrained["model"])
     torch.save(pretrained, tmp_path / "checkpoint.pt")
@@ -197,9 +197,7 @@ def test_a_failure_while_saving_leaves_nothing_behind(tmp_path):
         raise RuntimeError("disk full")
 
     with pytest.raises(RuntimeError, match="disk full"):
-        run_conversion(
-            SCRIPT.convert, CASES / "encoder/checkpoint.pt", tmp_path / "model", feature_extractor=broken
-        )
+        run_conversion(SCRIPT.convert, CASES / "encoder/checkpoint.pt", tmp_path / "model", feature_extractor=broken)
     assert list(tmp_path.iterdir()) == []
 
 

@@ -87,9 +87,7 @@ def test_two_dimensional_table_keeps_the_axes_apart():
 
 def reference_attention(layer, x, keep):
     heads = layer.config.num_attention_heads
-    q, k, v = (
-        p(x).unflatten(-1, (heads, -1)).transpose(1, 2) for p in (layer.q_proj, layer.k_proj, layer.v_proj)
-    )
+    q, k, v = (p(x).unflatten(-1, (heads, -1)).transpose(1, 2) for p in (layer.q_proj, layer.k_proj, layer.v_proj))
     scores = q @ k.transpose(-1, -2) / math.sqrt(q.shape[-1])
     scores = scores.masked_fill(~keep[:, None, None], -math.inf)
     return layer.o_proj((scores.softmax(-1) @ v).transpose(1, 2).flatten(2))

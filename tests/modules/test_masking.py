@@ -44,8 +44,8 @@ def draw_one_by_one(grid, mask_ratio, adjust, block_size, draws=DRAWS, seed=1):
 
 
 def statistics(kept):
-    """Per draw: pairs of kept neighbours in time and in frequency, kept cells by mel row and by outer time column, and how
-    many kept cells have 0 to 4 kept neighbours. (draws, statistics)"""
+    """Per draw: pairs of kept neighbours in time and in frequency, kept cells by mel row and by outer time column, and
+    how many kept cells have 0 to 4 kept neighbours. (draws, statistics)"""
     neighbours = torch.nn.functional.conv2d(
         kept[:, None], torch.tensor([[[[0.0, 1, 0], [1, 0, 1], [0, 1, 0]]]]), padding=1
     )[:, 0]

@@ -78,7 +78,7 @@ def test_average_top_k_takes_the_last_layers():
 
 
 def test_a_padded_clip_is_predicted_like_the_clip_alone():
-    """Neither the student's attention nor the decoder's convolutions reach into the padding, not even where the student saw it."""
+    """Neither attention nor the decoder's convolutions reach into the padding, not even where the student saw it."""
     model, config = TESTER.model(PRETRAINING), TESTER.config()
     real, patches = TESTER.short_steps // 16 * 2, TESTER.steps // 16 * 2
     values = TESTER.inputs()["input_values"][:1]
@@ -87,9 +87,7 @@ def test_a_padded_clip_is_predicted_like_the_clip_alone():
     visible, seen = [0, 3], [0, 3, real]
     attention_mask = (torch.arange(TESTER.steps) < TESTER.short_steps).long()[None]
     with torch.no_grad():
-        padded = model(
-            values, attention_mask, mask_with_visible(seen, config.num_clones, patches), noise
-        )
+        padded = model(values, attention_mask, mask_with_visible(seen, config.num_clones, patches), noise)
         alone = model(
             values[:, : TESTER.short_steps],
             bool_masked_pos=mask_with_visible(visible, config.num_clones, real),

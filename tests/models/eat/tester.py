@@ -38,6 +38,8 @@ class EatTester(MethodTester):
         grid = (steps // config.patch_size, config.num_mel_patches)
         generator = torch.Generator().manual_seed(2)
         rows = batch * config.num_clones
-        mask = inverse_block_mask(rows, grid, config.mask_ratio, block_size=config.mask_block_size, generator=generator)
+        mask = inverse_block_mask(
+            rows, grid, config.mask_ratio, block_size=config.mask_block_size, generator=generator
+        )
         noise = torch.randn(rows, grid[0] * grid[1], config.hidden_size, generator=generator)
         return {"bool_masked_pos": mask, "mask_noise": noise * config.mask_noise_std}
