@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import yaml
 from transformers import HfArgumentParser
 
-BLOCKS = ("model", "features", "data")
+BLOCKS = ("model", "features", "data", "probe")
 
 
 def recipe_parser(dataclass, **kwargs) -> argparse.ArgumentParser:
@@ -25,19 +25,19 @@ def recipe_parser(dataclass, **kwargs) -> argparse.ArgumentParser:
         default=[],
         metavar="BLOCK.KEY=VALUE",
         dest="overrides",
-        help="overrides of the recipe's blocks model, features and data, e.g. model.hidden_size=192 data.split=train",
+        help="overrides of the recipe's blocks (model, features, data, probe), e.g. model.hidden_size=192 data.split=train",
     )
     return parser
 
 
 def parse_recipe_arguments(parser: argparse.ArgumentParser, argv: Sequence[str] | None = None) -> dict:
-    """The arguments that were given, with the overrides gathered under `model`, `features` and `data`."""
+    """The arguments that were given, with the overrides gathered under `<block> block`."""
     given = vars(parser.parse_args(argv))
     for override in given.pop("overrides"):
         name, equals, value = override.partition("=")
         block, dot, key = name.partition(".")
         if not (equals and dot) or block not in BLOCKS:
-            parser.error(f"--set {override}: expected model.KEY=VALUE, features.KEY=VALUE or data.KEY=VALUE")
+            parser.error(f"--set {override}: expected BLOCK.KEY=VALUE with one of {', '.join(BLOCKS)}")
         # a regular expression may hold what YAML reads as structure
         value = value if key in ("label_pattern", "include") else yaml.safe_load(value)
         given.setdefault(f"{block} block", {})[key] = value

@@ -64,14 +64,25 @@ class _SkipReport:
 
 
 class _Cropper:
-    """Reads a source at the target rate, cut to at most `clip_seconds`."""
+    """Reads a source at the target rate, cut to at most `clip_seconds`, and varies its speed and level."""
 
-    def __init__(self, sampling_rate: int, clip_seconds: float | None, random_crop: bool, min_seconds: float):
+    def __init__(
+        self,
+        sampling_rate: int,
+        clip_seconds: float | None,
+        random_crop: bool,
+        min_seconds: float,
+        speed_perturb: float = 0.0,
+        gain_db: float = 0.0,
+    ):
+        if not 0 <= speed_perturb < 1 or gain_db < 0:
+            raise ValueError(f"speed_perturb={speed_perturb} must be in [0, 1), gain_db={gain_db} at least 0")
         if sampling_rate <= 0 or (clip_seconds is not None and round(clip_seconds * sampling_rate) < 1):
             raise ValueError(f"sampling_rate={sampling_rate} and clip_seconds={clip_seconds} must be positive")
         if not 0 <= min_seconds <= (math.inf if clip_seconds is None else clip_seconds):
             raise ValueError(f"min_seconds={min_seconds} must be between 0 and clip_seconds={clip_seconds}")
         self.sampling_rate, self.random_crop = sampling_rate, random_crop
+        self.speed_perturb, self.gain_db = speed_perturb, gain_db
         self.min_samples = round(min_seconds * sampling_rate)
         self.samples = None if clip_seconds is None else round(clip_seconds * sampling_rate)
 
@@ -86,7 +97,12 @@ class _Cropper:
             with open_audio(source) as audio:
                 rate = audio.sampling_rate
                 wave = audio.read(*self._window(audio.frames, rate, rng))
+        if self.speed_perturb:
+            # played faster or slower, as tape: pitch, formants and tempo change together
+            rate = round(rate * rng.uniform(1 - self.speed_perturb, 1 + self.speed_perturb))
         wave = resample(wave, rate, self.sampling_rate)[: self.samples]
+        if self.gain_db:
+            wave = wave * np.float32(10 ** (rng.uniform(-self.gain_db, self.gain_db) / 20))
         if len(wave) < self.min_samples:
             raise AudioReadError(f"it has {len(wave)} samples at {self.sampling_rate} Hz, under {self.min_samples}")
         return torch.tensor(wave)
@@ -120,6 +136,8 @@ class ClipDataset(Dataset):
         seed: of crops and replacements.
         random_crop: crop at random; otherwise crops start at the beginning.
         min_seconds: shorter clips count as unreadable. A feature extractor refuses those under one analysis window.
+        speed_perturb, gain_db: augmentation: largest relative change of speed, largest change of level in decibels; both
+            uniform, functions of `(seed, epoch, index)` as the crop is.
         cache_audio: keep decoded files in memory, at their own rate, up to `cache_bytes` (shared out among the
             workers, which have to be persistent to profit).
         skipped_path: where to list unreadable files.
@@ -137,6 +155,8 @@ class ClipDataset(Dataset):
         seed: int = 0,
         random_crop: bool = True,
         min_seconds: float = 0.0,
+        speed_perturb: float = 0.0,
+        gain_db: float = 0.0,
         cache_audio: bool = False,
         cache_bytes: int = 2 << 30,
         skipped_path: str | os.PathLike | None = None,
@@ -145,7 +165,7 @@ class ClipDataset(Dataset):
         if not len(corpus):
             raise ValueError("the corpus is empty")
         self.corpus, self.seed, self.epoch = corpus, seed, 0
-        self.cropper = _Cropper(sampling_rate, clip_seconds, random_crop, min_seconds)
+        self.cropper = _Cropper(sampling_rate, clip_seconds, random_crop, min_seconds, speed_perturb, gain_db)
         self.cache_bytes = cache_bytes if cache_audio else 0
         self._cache: dict[int, tuple[np.ndarray, int]] = {}
         self._cached_bytes = 0
@@ -230,6 +250,8 @@ class StreamingClipDataset(IterableDataset):
         seed: int = 0,
         random_crop: bool = True,
         min_seconds: float = 0.0,
+        speed_perturb: float = 0.0,
+        gain_db: float = 0.0,
         shuffle_buffer: int = 1000,
         num_processes: int = 1,
         process_index: int = 0,
@@ -240,7 +262,7 @@ class StreamingClipDataset(IterableDataset):
         _check_share(batch_size, num_processes, process_index, start_step)
         self.corpus, self.batch_size, self.seed, self.shuffle_buffer = corpus, batch_size, seed, shuffle_buffer
         self.num_processes, self.process_index, self.start_step = num_processes, process_index, start_step
-        self.cropper = _Cropper(sampling_rate, clip_seconds, random_crop, min_seconds)
+        self.cropper = _Cropper(sampling_rate, clip_seconds, random_crop, min_seconds, speed_perturb, gain_db)
         self._report = _SkipReport(skipped_path, max_skipped_share, None)
 
     @property

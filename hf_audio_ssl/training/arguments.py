@@ -174,13 +174,17 @@ class PretrainingArguments:
 
 @dataclass(frozen=True)
 class Recipe:
-    """A recipe file: which method, and what differs from the defaults of its config, extractor, data and arguments."""
+    """A recipe file: which method, and what differs from the defaults of its config, extractor, data and arguments.
+
+    `probe` says on which labelled data the encoder is probed every `probe_steps`; empty: not at all.
+    """
 
     method: str | None
     model: dict[str, Any]
     features: dict[str, Any]
     data: dict[str, Any]
     training: dict[str, Any]
+    probe: dict[str, Any] = field(default_factory=dict)
 
 
 def make_arguments(values: dict[str, Any], where: str = "training") -> PretrainingArguments:
@@ -197,15 +201,19 @@ def refuse_unknown(values: dict[str, Any], known: list[str] | tuple[str, ...], w
         raise ValueError(f"{where}: unknown {', '.join(unknown)}; expected some of {', '.join(known)}")
 
 
-# what a recipe's `data:` may set, beside `dataset`: arguments of `open_corpus` and of `ClipDataset`
+_CORPUS = ("split", "config", "streaming", "audio_column", "include", "num_clips")
+_LABELS = ("label_column", "group_column", "label_pattern")
+# what a recipe's `data:` and `probe:` may set, beside `dataset`: arguments of `open_corpus`, of `ClipDataset`, of `make_probe`
 DATASET_KEYS = {
-    "corpus": ("split", "config", "streaming", "audio_column", "include", "num_clips"),
-    "clips": ("random_crop", "cache_audio", "max_skipped_share"),
+    "corpus": _CORPUS,
+    "clips": ("random_crop", "min_seconds", "speed_perturb", "gain_db", "cache_audio", "max_skipped_share"),
+    "probe corpus": tuple(key for key in _CORPUS if key != "streaming") + _LABELS,
+    "probe": ("probes", "pool", "layers", "batch_size"),
 }
 
 
 def load_recipe(path: str | Path) -> Recipe:
-    """Read a YAML recipe: `method:` (a name) and the blocks `model:`, `features:`, `data:`, `training:`, all optional.
+    """Read a YAML recipe: `method:` (a name) and the blocks of `Recipe`, all optional.
 
     The blocks hold overrides of the method's config, of its feature extractor, of the data set's options
     (`DATASET_KEYS`), and of `PretrainingArguments`. Raises `ValueError` naming the file and the key for anything else;
@@ -231,6 +239,8 @@ def load_recipe(path: str | Path) -> Recipe:
             raise ValueError(f"recipe {str(path)!r}: `{block}:` must hold names and values, got {content[block]!r}")
     known = ("dataset", *DATASET_KEYS["corpus"], *DATASET_KEYS["clips"])
     refuse_unknown(content["data"], known, f"recipe {str(path)!r}, block `data:`")
+    known = ("dataset", *DATASET_KEYS["probe corpus"], *DATASET_KEYS["probe"])
+    refuse_unknown(content["probe"], known, f"recipe {str(path)!r}, block `probe:`")
     try:
         make_arguments(content["training"], f"recipe {str(path)!r}, block `training:`")
     except ValueError as error:

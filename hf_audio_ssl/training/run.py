@@ -34,7 +34,7 @@ def run_pretraining(
     model: dict[str, Any] | None = None,
     features: dict[str, Any] | None = None,
     data: dict[str, Any] | None = None,
-    probe: Callable[[Any, int], dict[str, float]] | None = None,
+    probe: dict[str, Any] | Callable[[Any, int], dict[str, float]] | None = None,
     **training,
 ) -> PretrainingResult:
     """Pre-train a method on a data set. What is given here takes precedence over the recipe.
@@ -45,7 +45,8 @@ def run_pretraining(
         dataset: a folder, the name of a Hub data set, or `"synthetic"`; see `open_corpus`.
         init_from: model folder or Hub id whose weights and feature extractor to start from, instead of random weights.
         model, features, data: overrides of the method's config, of its extractor, and of the data set's options.
-        probe: see `pretrain`.
+        probe: labelled data to probe the encoder on every `probe_steps`: `{"dataset": ..., "label_pattern": ...}` with the
+            options of `open_corpus` and `make_probe`; or a function, see `pretrain`.
         training: fields of `PretrainingArguments`.
 
     Raises `ValueError` naming the key for settings that the method, the data set or the arguments do not have, and
@@ -67,7 +68,9 @@ def run_pretraining(
     model, extractor = _build(
         spec, {**plan.model, **(model or {})}, {**plan.features, **(features or {})}, init_from, args
     )
-    clips = _open(dataset, data, extractor.sampling_rate, args)
+    if not callable(probe):
+        probe = _make_probe({**plan.probe, **(probe or {})}, extractor)
+    clips = _open(dataset, data, extractor, args)
     _warn_of_lost_audio(extractor, args)
     return pretrain(model, extractor, clips, args, probe=probe)
 
@@ -87,18 +90,32 @@ def _build(spec: MethodSpec, model: dict, features: dict, init_from, args: Pretr
     return model_class(config_class(**model)), extractor_class(**features)
 
 
-def _open(dataset, data: dict, sampling_rate: int, args: PretrainingArguments):
+def _make_probe(settings: dict, extractor) -> Callable[[Any, int], dict[str, float]] | None:
+    """The periodic probe that a recipe describes, or None."""
+    refuse_unknown(settings, ("dataset", *DATASET_KEYS["probe corpus"], *DATASET_KEYS["probe"]), "probe")
+    if "dataset" not in settings:
+        return None
+    from hf_audio_ssl.evaluation import make_probe
+
+    options = {name: settings[name] for name in DATASET_KEYS["probe corpus"] if name in settings}
+    how = {name: settings[name] for name in DATASET_KEYS["probe"] if name in settings}
+    return make_probe(open_corpus(settings["dataset"], **options), extractor, **how)
+
+
+def _open(dataset, data: dict, extractor, args: PretrainingArguments):
     """The data set's clips, streamed or not."""
     corpus = open_corpus(dataset, **{name: data[name] for name in DATASET_KEYS["corpus"] if name in data})
     output_dir = Path(args.output_dir)
     output_dir.mkdir(parents=True, exist_ok=True)
     options = {name: data[name] for name in DATASET_KEYS["clips"] if name in data}
+    # the extractor refuses clips that are shorter than one window: they are skipped like damaged ones
+    options.setdefault("min_seconds", getattr(extractor, "frame_length", 0) / 1000)
     options |= {"seed": args.seed, "skipped_path": output_dir / "skipped.jsonl"}
     if isinstance(corpus, StreamingCorpus):
         if options.pop("cache_audio", False):
             raise ValueError("data.cache_audio=True: a stream is not kept in memory")
-        return StreamingClipDataset(corpus, sampling_rate, args.clip_seconds, args.per_device_batch_size, **options)
-    return ClipDataset(corpus, sampling_rate, args.clip_seconds, **options)
+        return StreamingClipDataset(corpus, extractor.sampling_rate, args.clip_seconds, args.per_device_batch_size, **options)
+    return ClipDataset(corpus, extractor.sampling_rate, args.clip_seconds, **options)
 
 
 def _warn_of_lost_audio(extractor, args: PretrainingArguments) -> None:
