@@ -1,6 +1,7 @@
 #!/usr/bin/env python
 # Copyright 2026 The hf_audio_ssl team. Licensed under the Apache License, Version 2.0.
-"""Converts EAT checkpoints: the authors' fairseq files (pre-trained or fine-tuned) and their Hub repositories' weights.
+"""Converts EAT checkpoints: the authors' fairseq files (pre-trained or fine-tuned) and their Hub repositories'
+weights.
 
     python conversion_scripts/convert_eat.py --checkpoint checkpoint10.pt --output eat-base
 """
@@ -33,7 +34,9 @@ def encoder_rules(source: str, target: str, stem: str, norm: str) -> list:
             rf"{source}{stem}local_encoder\.proj\.(weight|bias)", rf"{target}embeddings.patch_embedding.projection.\1"
         ),
         rename(rf"{source}{stem}{norm}\.(weight|bias)", rf"{target}embeddings.norm.\1"),
-        drop(rf"{source}{stem}fixed_positional_encoder\.positions", "a fixed table: computed, and checked to be equal"),
+        drop(
+            rf"{source}{stem}fixed_positional_encoder\.positions", "a fixed table: computed, and checked to be equal"
+        ),
         split(
             rf"{source}blocks\.(\d+)\.attn\.qkv\.(weight|bias)",
             *(rf"{target}layers.\1.attention.{part}_proj.\2" for part in "qkv"),
@@ -70,12 +73,16 @@ def flatten(tree: dict, prefix: str = "") -> dict[str, Tensor]:
 
 
 def read(checkpoint: dict, original_config: dict | None) -> tuple[dict[str, Tensor], list, dict, dict]:
-    """State dict, rules, the encoder's settings and the fine-tuning settings (empty if pre-trained) of any of the layouts."""
+    """State dict, rules, the encoder's settings and the fine-tuning settings (empty if pre-trained) of any of the
+    layouts.
+    """
     state = flatten(checkpoint.get("model", checkpoint))
     settings = original_config or checkpoint.get("cfg") or {}
     model = settings.get("model", settings)
     if not any(key.endswith("local_encoder.proj.weight") for key in state):
-        raise ConversionError(f"no EAT checkpoint: expected a key ...local_encoder.proj.weight, got {sorted(state)[:5]}")
+        raise ConversionError(
+            f"no EAT checkpoint: expected a key ...local_encoder.proj.weight, got {sorted(state)[:5]}"
+        )
     if "model.local_encoder.proj.weight" in state:
         return state, HUB_RULES, model, {}
     if any(key.startswith("model.modality_encoders") for key in state):
@@ -86,7 +93,7 @@ def read(checkpoint: dict, original_config: dict | None) -> tuple[dict[str, Tens
 
 
 def infer_config(state: dict[str, Tensor], settings: dict, finetuning: dict) -> EatConfig:
-    """Sizes come from the tensors; what they do not show comes from the settings, or else from the paper's base model."""
+    """Sizes come from the tensors; what they do not show from the settings, or else from the paper's base model."""
     blocks = {int(match[1]) for key in state if (match := re.match(r"(?:model\.)?blocks\.(\d+)\.", key))}
     kernel = next(tensor for key, tensor in state.items() if key.endswith("local_encoder.proj.weight"))
     hidden_size, patch_size = kernel.shape[0], kernel.shape[-1]
@@ -137,7 +144,9 @@ def infer_config(state: dict[str, Tensor], settings: dict, finetuning: dict) -> 
             "num_labels": head.shape[0],
             "problem_type": "single_label_classification" if esc50 else "multi_label_classification",
             "classifier_loss_reduction": "batch" if spcv2 else "labels",
-            "classifier_pooling": "mean" if finetuning.get("prediction_mode", "CLS_TOKEN").startswith("MEAN") else "cls",
+            "classifier_pooling": "mean"
+            if finetuning.get("prediction_mode", "CLS_TOKEN").startswith("MEAN")
+            else "cls",
             # with mixup the originals' label smoothing has no effect
             "label_smoothing": finetuning.get("label_smoothing", 0.0) if esc50 else 0.0,
             "drop_path_rate": finetuning.get("drop_path_rate", 0.0),
@@ -221,9 +230,7 @@ def encoder_outputs(case) -> dict[str, Tensor]:
         attention_mask = rows.repeat_interleave(model.config.patch_size, dim=1)
         # the original zeroes what stands at padded patches
         keep = torch.nn.functional.pad(patches, (1, 0), value=1)[..., None]
-    outputs = model(
-        case.inputs["input_values"], attention_mask, output_hidden_states=True, output_ffn_states=True
-    )
+    outputs = model(case.inputs["input_values"], attention_mask, output_hidden_states=True, output_ffn_states=True)
     results = {"last_hidden_state": outputs.last_hidden_state * keep, "pooler_output": outputs.pooler_output}
     for k in case.wanted_after("hidden_states."):
         results[f"hidden_states.{k}"] = outputs.hidden_states[int(k)] * keep

@@ -5,8 +5,8 @@
     python examples/run_linear_probe.py --model PRETRAINED --dataset DIR \\
         --label_pattern '(?P<label>[0-9])_(?P<group>[a-z]+)_[0-9]+'
 
-Groups (the pattern's `group`, or `--group_column`) are held out one at a time: speakers never heard. Without groups, five
-folds are made. The same as `hf-audio-ssl probe`; `hf_audio_ssl.evaluation.run_probe` is the function behind it.
+Groups (the pattern's `group`, or `--group_column`) are held out one at a time: speakers never heard. Without groups,
+five folds are made. The same as `hf-audio-ssl probe`; `hf_audio_ssl.evaluation.run_probe` is the function behind it.
 """
 
 import sys

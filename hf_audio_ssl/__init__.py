@@ -1,5 +1,5 @@
 # Copyright 2026 The hf_audio_ssl team. Licensed under the Apache License, Version 2.0.
-"""Audio self-supervised learning as first-class `transformers` models. Importing this package registers every method."""
+"""Audio self-supervised learning as first-class `transformers` models. Importing the package registers all methods."""
 
 import importlib
 

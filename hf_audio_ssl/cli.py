@@ -74,15 +74,25 @@ def add_corpus(parser: argparse.ArgumentParser) -> None:
     group.add_argument("--group_column", help="column of a Hub data set with speakers, sessions, folds ...")
     group.add_argument(
         "--label_pattern",
-        help="regular expression for file names without their ending, with the groups `label` and, for what is held out "
-        "together, `group`: '(?P<label>[0-9])_(?P<group>[a-z]+)_.*' for 7_theo_3.wav. Default: metadata.csv, or sub-folders",
+        help="regular expression for file names without their ending, with the groups `label` and, for what is held "
+        "out together, `group`: '(?P<label>[0-9])_(?P<group>[a-z]+)_.*' for 7_theo_3.wav. Default: metadata.csv, or "
+        "sub-folders",
     )
     group.add_argument("--include", help="regular expression: only these file names (without their ending)")
     group.add_argument("--num_clips", type=int, help="size of the synthetic corpus")
 
 
 def corpus_options(args: argparse.Namespace) -> dict:
-    names = ("split", "config", "audio_column", "label_column", "group_column", "label_pattern", "include", "num_clips")
+    names = (
+        "split",
+        "config",
+        "audio_column",
+        "label_column",
+        "group_column",
+        "label_pattern",
+        "include",
+        "num_clips",
+    )
     return {name: value for name in names if (value := getattr(args, name, None)) is not None}
 
 
@@ -113,7 +123,9 @@ def pretrain_command(argv):
     from hf_audio_ssl.command_line import parse_pretraining
     from hf_audio_ssl.training.run import run_pretraining
 
-    result = run_pretraining(**parse_pretraining(argv, description=pretrain_command.__doc__, prog="hf-audio-ssl pretrain"))
+    result = run_pretraining(
+        **parse_pretraining(argv, description=pretrain_command.__doc__, prog="hf-audio-ssl pretrain")
+    )
     print(f"{result.steps} steps, {result.skipped_steps} skipped. Model, log and plots: {result.output_dir}")
 
 
@@ -311,7 +323,9 @@ def card_command(argv):
     parser.add_argument("--license", help="of the weights, such as mit")
     parser.add_argument("--datasets", nargs="*", default=[], help="Hub ids of the training data")
     parser.add_argument("--base_model", help="repository that the weights were fine-tuned from")
-    parser.add_argument("--checkpoint", help="name of the authors' checkpoint that was converted; see hf-audio-ssl list --json")
+    parser.add_argument(
+        "--checkpoint", help="name of the authors' checkpoint that was converted; see hf-audio-ssl list --json"
+    )
     parser.add_argument("--results", help="JSON file with figures; default: results.json in the folder")
     parser.add_argument("--parity", help="report of `python -m hf_audio_ssl.testing.parity ... --json`")
     parser.add_argument(

@@ -18,14 +18,16 @@ def recipe_parser(dataclass, **kwargs) -> argparse.ArgumentParser:
     parser = HfArgumentParser(dataclass, formatter_class=argparse.RawDescriptionHelpFormatter, **kwargs)
     for action in parser._actions:
         action.default = argparse.SUPPRESS
-    parser.add_argument("--recipe", default=argparse.SUPPRESS, help="YAML file, such as examples/recipes/eat/tiny.yaml")
+    parser.add_argument(
+        "--recipe", default=argparse.SUPPRESS, help="YAML file, such as examples/recipes/eat/tiny.yaml"
+    )
     parser.add_argument(
         "--set",
         nargs="+",
         default=[],
         metavar="BLOCK.KEY=VALUE",
         dest="overrides",
-        help="overrides of the recipe's blocks (model, features, data, probe), e.g. model.hidden_size=192 data.split=train",
+        help="overrides of the recipe's blocks (model, features, data, probe): model.hidden_size=192 data.split=train",
     )
     return parser
 

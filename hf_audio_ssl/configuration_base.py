@@ -1,5 +1,7 @@
 # Copyright 2026 The hf_audio_ssl team. Licensed under the Apache License, Version 2.0.
-"""What the configurations of all methods share. No `from __future__ import annotations` here: it would disable `strict`."""
+"""What the configurations of all methods share. No `from __future__ import annotations` here: it would disable
+`strict`.
+"""
 
 from huggingface_hub.dataclasses import strict
 from transformers import PreTrainedConfig

@@ -157,14 +157,16 @@ class MelFeatureExtractor(SequenceFeatureExtractor):
         Args:
             raw_speech: samples in [-1, 1], one channel: array or tensor (samples,), or a list of them.
             sampling_rate: of `raw_speech`, in hertz. Required: a wrong rate is the commonest silent error.
-            padding: "max_length" (to `max_length` frames), "longest" / True (to the longest clip), False (clips of equal length).
+            padding: "max_length" (to `max_length` frames), "longest" / True (to the longest clip), False (clips of
+                equal length).
             max_length: frames; `self.max_length` if None.
             truncation: cut clips that are longer than `max_length`, keeping their start.
             pad_to_multiple_of: frames.
             device: where the features are computed and left.
 
         Returns:
-            `input_values` (batch, frames, num_mel_bins), and `attention_mask` (batch, frames), 1 = real frame, if asked for.
+            `input_values` (batch, frames, num_mel_bins), and `attention_mask` (batch, frames), 1 = real frame, if
+            asked for.
 
         Raises:
             ValueError: see `as_waves`; a clip that is shorter than one window, or, where nothing pads it, than
@@ -184,8 +186,8 @@ class MelFeatureExtractor(SequenceFeatureExtractor):
         needed = 1 if padding == "max_length" else self.min_frames
         if shortest < needed:
             raise ValueError(
-                f"raw_speech: got a clip of {min(len(wave) for wave in waves)} samples ({shortest} frames), expected at "
-                f"least {needed} frames of {self.frame_length:g} ms every {self.frame_shift:g} ms"
+                f"raw_speech: got a clip of {min(len(wave) for wave in waves)} samples ({shortest} frames), expected "
+                f"at least {needed} frames of {self.frame_length:g} ms every {self.frame_shift:g} ms"
             )
 
         features, counts = self.log_mel(waves)

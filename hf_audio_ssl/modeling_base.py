@@ -48,7 +48,9 @@ class AudioSSLPreTrainedModel(PreTrainedModel):
 
     @torch.no_grad()
     def _init_weights(self, module):
-        """transformers' default, unless a leaf carries a tag `_ssl_init` (containers are skipped for code outside transformers)."""
+        """transformers' default, unless a leaf carries a tag `_ssl_init` (containers are skipped for code outside
+        transformers).
+        """
         tag = getattr(module, "_ssl_init", None)
         if tag is None:
             super()._init_weights(module)
@@ -91,8 +93,12 @@ class AudioSSLPreTrainedModel(PreTrainedModel):
 
     # -- embeddings ---------------------------------------------------------------------------------------------------
 
-    def split_tokens(self, hidden_states: Tensor, attention_mask: Tensor | None) -> tuple[Tensor | None, Tensor, Tensor]:
-        """Hidden states of one layer -> clip token (batch, dim) or None, frames (batch, time, dim), valid frames (batch, time)."""
+    def split_tokens(
+        self, hidden_states: Tensor, attention_mask: Tensor | None
+    ) -> tuple[Tensor | None, Tensor, Tensor]:
+        """Hidden states of one layer -> clip token (batch, dim) or None, frames (batch, time, dim), valid frames
+        (batch, time).
+        """
         raise NotImplementedError
 
     @property
@@ -109,7 +115,9 @@ class AudioSSLPreTrainedModel(PreTrainedModel):
                 revision = getattr(self.config, "_commit_hash", None)
                 return self.feature_extractor_class.from_pretrained(path, revision=revision)
             except OSError:
-                logger.warning(f"{path} holds no preprocessor_config.json: using {self.feature_extractor_class.__name__}()")
+                logger.warning(
+                    f"{path} holds no preprocessor_config.json: using {self.feature_extractor_class.__name__}()"
+                )
         return self.feature_extractor_class()
 
     @torch.no_grad()
@@ -130,10 +138,10 @@ class AudioSSLPreTrainedModel(PreTrainedModel):
         Args:
             audio: samples in [-1, 1], one channel: array or tensor (samples,), or a list of them.
             pool: mean of the frames over time, mean and standard deviation, class token, or all frames.
-            layers: index into the hidden states (0 = the first block's input, -1 = the last block's output), or several,
-                which are concatenated.
-            window, hop: seconds; longer clips are cut into windows whose overlaps are averaged. Default: the extractor's
-                `max_length`, and half of it.
+            layers: index into the hidden states (0 = the first block's input, -1 = the last block's output), or
+                several, which are concatenated.
+            window, hop: seconds; longer clips are cut into windows whose overlaps are averaged. Default: the
+                extractor's `max_length`, and half of it.
             batch_size: windows per forward pass; bounds the memory.
 
         Returns:
@@ -199,8 +207,8 @@ def _window_in_frames(model, extractor, window: float | None, hop: float | None)
     stride = max(span // 2, 1) if hop is None else round(hop / seconds)
     if not 1 <= stride <= span:
         raise ValueError(
-            f"window={window}, hop={hop}: expected {seconds:g} s (one frame) <= hop <= window; this model's frames make "
-            f"that {stride} and {span} frames"
+            f"window={window}, hop={hop}: expected {seconds:g} s (one frame) <= hop <= window; this model's frames "
+            f"make that {stride} and {span} frames"
         )
     return span, stride
 

@@ -1,9 +1,9 @@
 # Copyright 2026 The hf_audio_ssl team. Licensed under the Apache License, Version 2.0.
 """Kaldi log-mel filter banks, batched, on any device.
 
-The numbers equal `torchaudio.compliance.kaldi.fbank` (and so Kaldi's `compute-fbank-feats` with `snip_edges`), which most
-spectrogram methods were trained on. Clips of any lengths go through as one sequence of frames, in blocks that fit the
-processor's cache: padding costs nothing, and no Python loop runs over clips.
+The numbers equal `torchaudio.compliance.kaldi.fbank` (and so Kaldi's `compute-fbank-feats` with `snip_edges`), which
+most spectrogram methods were trained on. Clips of any lengths go through as one sequence of frames, in blocks that fit
+the processor's cache: padding costs nothing, and no Python loop runs over clips.
 """
 
 import math
@@ -22,10 +22,10 @@ _FILTER_GROUP = 32
 
 
 def mel_filters(num_mel_bins: int, fft_size: int, sampling_rate: int, low_freq: float, high_freq: float) -> Tensor:
-    """Kaldi's triangular filters, triangles in mel = 1127 ln(1 + f / 700). Shape (fft_size / 2, num_mel_bins), float32.
+    """Kaldi's triangular filters in mel = 1127 ln(1 + f / 700). Shape (fft_size / 2, num_mel_bins), float32.
 
-    The row of the Nyquist frequency is left out, as Kaldi does. Single precision on purpose: where a filter only grazes a
-    bin of the spectrum, its weight is a difference of nearly equal numbers, and the models saw it rounded.
+    The row of the Nyquist frequency is left out, as Kaldi does. Single precision on purpose: where a filter only
+    grazes a bin of the spectrum, its weight is a difference of nearly equal numbers, and the models saw it rounded.
     """
     nyquist = sampling_rate / 2
     high_freq = high_freq if high_freq > 0 else nyquist + high_freq
@@ -109,7 +109,8 @@ def kaldi_fbank(
         dither: standard deviation of the noise added to every frame, drawn from `generator`.
 
     Returns:
-        Features `(batch, max_frames, num_mel_bins)`, float32, zero after the end of a clip, and frame counts `(batch,)`.
+        Features `(batch, max_frames, num_mel_bins)`, float32, zero after the end of a clip, and frame counts
+        `(batch,)`.
 
     Raises:
         ValueError: a clip is shorter than one window, or a parameter is out of range.
@@ -118,7 +119,9 @@ def kaldi_fbank(
     fft_size = 1 << (length - 1).bit_length()
     sizes = [waves.shape[1]] * waves.shape[0] if isinstance(waves, Tensor) else [wave.shape[0] for wave in waves]
     if min(sizes) < length:
-        raise ValueError(f"waves: got a clip of {min(sizes)} samples, expected at least one window of {length} samples")
+        raise ValueError(
+            f"waves: got a clip of {min(sizes)} samples, expected at least one window of {length} samples"
+        )
     device = waves[0].device
     window, filters = _constants(
         window_type, length, num_mel_bins, fft_size, sampling_rate, low_freq, high_freq, device

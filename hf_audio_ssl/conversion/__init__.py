@@ -2,8 +2,16 @@
 """From the authors' checkpoints to `save_pretrained` folders: safe reading, renaming rules, reports."""
 
 from hf_audio_ssl.conversion.reading import InertRecord, read_checkpoint
-from hf_audio_ssl.conversion.rules import ConversionError, Rule, convert_state_dict, drop, load_converted, original_tensor
-from hf_audio_ssl.conversion.rules import rename, split
+from hf_audio_ssl.conversion.rules import (
+    ConversionError,
+    Rule,
+    convert_state_dict,
+    drop,
+    load_converted,
+    original_tensor,
+    rename,
+    split,
+)
 from hf_audio_ssl.conversion.script import run_conversion
 
 __all__ = [

@@ -1,8 +1,8 @@
 # Copyright 2026 The hf_audio_ssl team. Licensed under the Apache License, Version 2.0.
 """Reading foreign checkpoints without executing them.
 
-A pickle names functions and classes to call. Only those that rebuild tensors and plain containers are allowed; every other
-class becomes an `InertRecord` that stores what it was given and does nothing.
+A pickle names functions and classes to call. Only those that rebuild tensors and plain containers are allowed; every
+other class becomes an `InertRecord` that stores what it was given and does nothing.
 """
 
 import collections

@@ -1,5 +1,5 @@
 # Copyright 2026 The hf_audio_ssl team. Licensed under the Apache License, Version 2.0.
-"""Renaming rules: data that turns an original state dict into ours, and reads our tensors back in the original layout."""
+"""Renaming rules: data that turns an original state dict into ours, and reads our tensors back in its layout."""
 
 import re
 from collections.abc import Callable, Mapping, Sequence
@@ -15,7 +15,8 @@ class ConversionError(ValueError):
 
 @dataclass(frozen=True)
 class Rule:
-    """Original keys that match `pattern` (whole) become `targets` (with \\1-style references), split evenly along `dim`.
+    """Original keys that match `pattern` (whole) become `targets` (with \\1-style references), split evenly along
+    `dim`.
 
     No targets: the key is dropped, and `reason` goes into the report.
     """

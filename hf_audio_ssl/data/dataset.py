@@ -136,8 +136,8 @@ class ClipDataset(Dataset):
         seed: of crops and replacements.
         random_crop: crop at random; otherwise crops start at the beginning.
         min_seconds: shorter clips count as unreadable. A feature extractor refuses those under one analysis window.
-        speed_perturb, gain_db: augmentation: largest relative change of speed, largest change of level in decibels; both
-            uniform, functions of `(seed, epoch, index)` as the crop is.
+        speed_perturb, gain_db: augmentation: largest relative change of speed, largest change of level in
+            decibels; both uniform, functions of `(seed, epoch, index)` as the crop is.
         cache_audio: keep decoded files in memory, at their own rate, up to `cache_bytes` (shared out among the
             workers, which have to be persistent to profit).
         skipped_path: where to list unreadable files.

@@ -20,8 +20,8 @@ def classification_loss(
     Args:
         logits: (batch, classes).
         labels: class ids (batch,), or probabilities / multi-hot (batch, classes), as mixup makes them.
-        reduction: of the binary cross-entropy: `mean` over clips and classes (transformers' convention), or the sum divided
-            by the number of positive labels (AudioSet recipes of EAT) or by the number of clips.
+        reduction: of the binary cross-entropy: `mean` over clips and classes (transformers' convention), or the
+            sum divided by the number of positive labels (AudioSet recipes of EAT) or by the number of clips.
         label_smoothing: of the cross-entropy only.
     """
     if not multi_label:

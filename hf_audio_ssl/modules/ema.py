@@ -14,7 +14,9 @@ def make_teacher(student: nn.Module) -> nn.Module:
 
 @torch.no_grad()
 def ema_update(teacher: nn.Module, student: nn.Module, decay: float) -> None:
-    """teacher <- decay * teacher + (1 - decay) * student for all parameters in one fused operation; buffers are copied."""
+    """teacher <- decay * teacher + (1 - decay) * student for all parameters in one fused operation; buffers are
+    copied.
+    """
     targets, sources = list(teacher.parameters()), [p.detach() for p in student.parameters()]
     sources = [source.to(target.dtype) for source, target in zip(sources, targets)]
     torch._foreach_lerp_(targets, sources, 1 - decay)

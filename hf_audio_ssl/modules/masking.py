@@ -20,8 +20,9 @@ def inverse_block_mask(
 ) -> Tensor:
     """Keeps square blocks and masks the rest (data2vec 2.0, section 3.2; EAT, section 3.2).
 
-    k = int(L (1 - mask_ratio + adjust) / block_size^2) centres fall uniformly on the L cells; each keeps the block around
-    it, cut to the grid at the border. Then random cells are masked, or kept, until exactly int(L (1 - mask_ratio)) are kept.
+    k = int(L (1 - mask_ratio + adjust) / block_size^2) centres fall uniformly on the L cells; each keeps the block
+    around it, cut to the grid at the border. Then random cells are masked, or kept, until exactly int(L (1 -
+    mask_ratio)) are kept.
 
     Returns:
         Bool mask (batch_size, rows * columns), the same count in every row.
@@ -69,12 +70,14 @@ def check_mask(mask: Tensor, num_positions: int, batch_size: int) -> int:
 
 
 def visible_indices(mask: Tensor, count: int) -> Tensor:
-    """Positions that stay visible, ascending. mask (batch, positions) with `count` visible per row -> (batch, count)."""
+    """Visible positions, ascending. mask (batch, positions) with `count` visible per row -> (batch, count)."""
     return mask.to(torch.uint8).argsort(dim=1, stable=True)[:, :count]
 
 
 def gather_tokens(tokens: Tensor, index: Tensor) -> Tensor:
-    """tokens (batch, positions, dim), index (batch * clones, count) -> (batch * clones, count, dim); clones are adjacent."""
+    """tokens (batch, positions, dim), index (batch * clones, count) -> (batch * clones, count, dim); clones are
+    adjacent.
+    """
     clones = index.shape[0] // tokens.shape[0]
     tokens = tokens[:, None].expand(-1, clones, -1, -1).flatten(0, 1)
     return tokens.gather(1, index[..., None].expand(-1, -1, tokens.shape[-1]))

@@ -27,7 +27,9 @@ class PatchEmbedding(nn.Module):
 
 
 def patch_attention_mask(attention_mask: Tensor, patch_size: int, num_mel_patches: int) -> Tensor:
-    """Frame mask (batch, frames), 1 = real -> patch mask (batch, patches), bool. A patch counts if all its frames are real."""
+    """Frame mask (batch, frames), 1 = real -> patch mask (batch, patches), bool. A patch counts if all its frames are
+    real.
+    """
     frames = attention_mask.shape[1] // patch_size * patch_size
     rows = attention_mask[:, :frames].bool().unflatten(1, (-1, patch_size)).all(dim=2)
     return rows.repeat_interleave(num_mel_patches, dim=1)

@@ -6,7 +6,9 @@ from torch import Tensor
 
 
 def sincos_table(index: Tensor, dim: int) -> Tensor:
-    """Sines, then cosines, of `index` (length,) at dim / 2 frequencies 10000^(-2i / dim). Shape (length, dim), float64."""
+    """Sines, then cosines, of `index` (length,) at dim / 2 frequencies 10000^(-2i / dim). Shape (length, dim),
+    float64.
+    """
     omega = 10000.0 ** (-torch.arange(dim // 2, dtype=torch.float64, device=index.device) / (dim // 2))
     angle = index.double()[:, None] * omega
     return torch.cat([angle.sin(), angle.cos()], dim=1)

@@ -1,8 +1,9 @@
 # Copyright 2026 The hf_audio_ssl team. Licensed under the Apache License, Version 2.0.
 """Compares conversions with outputs of the original code: `python -m hf_audio_ssl.testing.parity CASES_DIR`.
 
-A case is a folder `<method>/<case>/` with `case.json`, `tensors.safetensors` (`in.*` and `out.*`) and mostly a `checkpoint.pt`.
-The method's conversion script turns it into outputs; each `out.*` tensor must agree within the case's own tolerance.
+A case is a folder `<method>/<case>/` with `case.json`, `tensors.safetensors` (`in.*` and `out.*`) and mostly a
+`checkpoint.pt`. The method's conversion script turns it into outputs; each `out.*` tensor must agree within the case's
+own tolerance.
 """
 
 import argparse
@@ -95,7 +96,10 @@ def compare(folder: Path, outputs: dict[str, Tensor]) -> list[dict]:
                 # NaN compares false
                 row["ok"] = bool((difference <= atol).all())
     unexpected = sorted(set(outputs) - set(case.wanted))
-    return rows + [{"name": f"out.{name} is not in the case", "max_abs_diff": None, "atol": None, "ok": False} for name in unexpected]
+    return rows + [
+        {"name": f"out.{name} is not in the case", "max_abs_diff": None, "atol": None, "ok": False}
+        for name in unexpected
+    ]
 
 
 def run_case(folder: Path, script: Path) -> dict:
@@ -121,7 +125,9 @@ def run(cases: Path, scripts: Path, method: str | None = None) -> list[dict]:
 
 def _print_table(results: list[dict]) -> None:
     for result in results:
-        print(f"{'ok    ' if result['ok'] else 'FAILED'} {result['method']}/{result['case']} {result.get('error', '')}")
+        print(
+            f"{'ok    ' if result['ok'] else 'FAILED'} {result['method']}/{result['case']} {result.get('error', '')}"
+        )
         for row in result["tensors"]:
             difference = "missing" if row["max_abs_diff"] is None else f"{row['max_abs_diff']:.2e}"
             atol = "" if row["atol"] is None else f"(atol {row['atol']:.2e})"

@@ -203,7 +203,8 @@ def refuse_unknown(values: dict[str, Any], known: list[str] | tuple[str, ...], w
 
 _CORPUS = ("split", "config", "streaming", "audio_column", "include", "num_clips")
 _LABELS = ("label_column", "group_column", "label_pattern")
-# what a recipe's `data:` and `probe:` may set, beside `dataset`: arguments of `open_corpus`, of `ClipDataset`, of `make_probe`
+# what a recipe's `data:` and `probe:` may set, beside `dataset`: arguments of `open_corpus`, of `ClipDataset`, of
+# `make_probe`
 DATASET_KEYS = {
     "corpus": _CORPUS,
     "clips": ("random_crop", "min_seconds", "speed_perturb", "gain_db", "cache_audio", "max_skipped_share"),

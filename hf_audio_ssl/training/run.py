@@ -45,8 +45,8 @@ def run_pretraining(
         dataset: a folder, the name of a Hub data set, or `"synthetic"`; see `open_corpus`.
         init_from: model folder or Hub id whose weights and feature extractor to start from, instead of random weights.
         model, features, data: overrides of the method's config, of its extractor, and of the data set's options.
-        probe: labelled data to probe the encoder on every `probe_steps`: `{"dataset": ..., "label_pattern": ...}` with the
-            options of `open_corpus` and `make_probe`; or a function, see `pretrain`.
+        probe: labelled data to probe the encoder on every `probe_steps`: `{"dataset": ..., "label_pattern": ...}`
+            with the options of `open_corpus` and `make_probe`; or a function, see `pretrain`.
         training: fields of `PretrainingArguments`.
 
     Raises `ValueError` naming the key for settings that the method, the data set or the arguments do not have, and
@@ -114,7 +114,9 @@ def _open(dataset, data: dict, extractor, args: PretrainingArguments):
     if isinstance(corpus, StreamingCorpus):
         if options.pop("cache_audio", False):
             raise ValueError("data.cache_audio=True: a stream is not kept in memory")
-        return StreamingClipDataset(corpus, extractor.sampling_rate, args.clip_seconds, args.per_device_batch_size, **options)
+        return StreamingClipDataset(
+            corpus, extractor.sampling_rate, args.clip_seconds, args.per_device_batch_size, **options
+        )
     return ClipDataset(corpus, extractor.sampling_rate, args.clip_seconds, **options)
 
 

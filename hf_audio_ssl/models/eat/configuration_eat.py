@@ -19,8 +19,9 @@ class EatConfig(AudioSSLConfig):
         num_clones: masks per clip that share one pass of the teacher.
         average_top_k_layers: teacher layers averaged into the target; None = all.
         frame_loss_weight, utterance_loss_weight: the two terms of the objective (section 3.3).
-        utterance_loss_reduction: "sum" over the process's clips and clones is what the authors' code computes (their weight
-            of 1 on 12 clips x 16 clones equals a weight of 192 on the "mean"); "mean" does not depend on the batch size.
+        utterance_loss_reduction: "sum" over the process's clips and clones is what the authors' code computes
+            (their weight of 1 on 12 clips x 16 clones equals a weight of 192 on the "mean"); "mean" does not depend on
+            the batch size.
         ema_decay, ema_end_decay, ema_anneal_steps: the teacher's decay grows linearly over the first steps.
         classifier_pooling: class token, or mean of the patches.
         classifier_loss_reduction, label_smoothing: see `classification_loss`.

@@ -2,8 +2,8 @@
 """EAT: Self-Supervised Pre-Training with Efficient Audio Transformer (arXiv 2401.03497).
 
 A student sees a fifth of a clip's patches and predicts what an exponential moving average of itself makes of the whole
-clip: each masked patch (frame loss), and the mean of all patches from its class token (utterance loss). Many masks of one
-clip share a single pass of the teacher.
+clip: each masked patch (frame loss), and the mean of all patches from its class token (utterance loss). Many masks
+of one clip share a single pass of the teacher.
 """
 
 from dataclasses import dataclass
@@ -80,7 +80,9 @@ class EatEmbeddings(nn.Module):
         return sincos_table_2d(self.config.max_time_patches, self.config.num_mel_patches, self.config.hidden_size)
 
     def forward(self, input_values: Tensor, visible: Tensor | None = None) -> Tensor:
-        """(batch, frames, mels) -> (batch, 1 + patches, dim), or (batch * clones, 1 + visible, dim) of the patches `visible`."""
+        """(batch, frames, mels) -> (batch, 1 + patches, dim), or (batch * clones, 1 + visible, dim) of the patches
+        `visible`.
+        """
         patches = self.patch_embedding(input_values)
         if patches.shape[1] > len(self.positions):
             raise ValueError(
@@ -203,7 +205,9 @@ class EatForPreTraining(EatPreTrainedModel):
 
     @torch.no_grad()
     def make_targets(self, input_values: Tensor, attention_mask: Tensor | None, valid: Tensor) -> Tensor:
-        """Mean of the teacher's last k feed-forward outputs, each normalised over the clip's real patches, then over channels."""
+        """Mean of the teacher's last k feed-forward outputs, each normalised over the clip's real patches, then over
+        channels.
+        """
         states = self.teacher(input_values, attention_mask, output_ffn_states=True).ffn_states
         weight = valid[..., None].to(states[0].dtype)
         count = weight.sum(dim=1, keepdim=True).clamp(min=1)
@@ -326,8 +330,8 @@ class EatForAudioClassification(EatPreTrainedModel):
     ) -> SequenceClassifierOutput:
         """
         Args:
-            labels: class ids (batch,), or probabilities / multi-hot (batch, num_labels). `config.problem_type` decides; if it
-                is None, floats mean multi-label.
+            labels: class ids (batch,), or probabilities / multi-hot (batch, num_labels). `config.problem_type`
+                decides; if it is None, floats mean multi-label.
         """
         outputs = self.eat(input_values, attention_mask, **kwargs)
         pooled = outputs.pooler_output
@@ -342,7 +346,8 @@ class EatForAudioClassification(EatPreTrainedModel):
             loss = classification_loss(
                 logits,
                 labels,
-                multi_label=problem == "multi_label_classification" or (problem is None and labels.is_floating_point()),
+                multi_label=problem == "multi_label_classification"
+                or (problem is None and labels.is_floating_point()),
                 reduction=self.config.classifier_loss_reduction,
                 label_smoothing=self.config.label_smoothing if self.training else 0.0,
             )
@@ -352,7 +357,7 @@ class EatForAudioClassification(EatPreTrainedModel):
 
 
 class EatForAudioFrameClassification(EatPreTrainedModel):
-    """A linear head on every time patch (160 ms with the defaults): mean of its frequency patches, layer norm, linear."""
+    """A linear head on every time patch (160 ms by default): mean of its frequency patches, layer norm, linear."""
 
     def __init__(self, config: EatConfig):
         super().__init__(config)
@@ -372,7 +377,8 @@ class EatForAudioFrameClassification(EatPreTrainedModel):
     ) -> TokenClassifierOutput:
         """
         Args:
-            labels: class ids (batch, time patches) with -100 where there is none, or multi-hot (batch, time patches, num_labels).
+            labels: class ids (batch, time patches) with -100 where there is none, or multi-hot (batch, time
+                patches, num_labels).
         """
         outputs = self.eat(input_values, attention_mask, **kwargs)
         _, frames, valid = self.eat.split_tokens(outputs.last_hidden_state, attention_mask)
