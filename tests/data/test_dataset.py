@@ -241,3 +241,23 @@ def test_multi_label_clips_are_multi_hot():
 def test_loader_takes_a_sampler_for_clips_only():
     with pytest.raises(ValueError, match="sampler"):
         clip_loader(ClipDataset(open_corpus("synthetic", num_clips=2), 16000))
+
+
+def test_speed_and_level_vary_from_epoch_to_epoch(tmp_path):
+    wave = np.sin(2 * np.pi * 440 * np.arange(RATE) / RATE).astype(np.float32)
+    soundfile.write(tmp_path / "tone.wav", wave / 2, RATE, subtype="FLOAT")
+    dataset = ClipDataset(Corpus([str(tmp_path / "tone.wav")]), RATE, speed_perturb=0.2, gain_db=6.0)
+    clips = [dataset[epoch, 0]["audio"] for epoch in range(20)]
+    assert torch.equal(clips[3], dataset[3, 0]["audio"])
+
+    speeds = torch.tensor([RATE / len(clip) for clip in clips])
+    assert speeds.min() > 0.79 and speeds.max() < 1.21 and speeds.std() > 0.05
+    for clip, speed in zip(clips, speeds):
+        # played faster, a tone gets higher
+        spectrum = torch.fft.rfft(clip).abs()
+        assert abs(spectrum.argmax().item() * RATE / len(clip) - 440 * speed) < 3
+    levels = torch.stack([20 * clip[1000:-1000].square().mean().sqrt().log10() for clip in clips])
+    reference = 20 * np.log10(0.5 / np.sqrt(2))
+    assert (levels - reference).abs().max() < 6.2 and levels.std() > 1.5
+    with pytest.raises(ValueError, match="speed_perturb=1.5"):
+        ClipDataset(Corpus([str(tmp_path / "tone.wav")]), RATE, speed_perturb=1.5)
