@@ -213,11 +213,14 @@ def check_same_losses(model: EatForPreTraining, plain: PlainEat, clips: Tensor) 
     return worst
 
 
+def adamw(model: nn.Module) -> torch.optim.Optimizer:
+    return torch.optim.AdamW([p for p in model.parameters() if p.requires_grad], lr=1e-5, betas=(0.9, 0.95))
+
+
 def make_step(
-    losses: Callable[[], Tensor], model: nn.Module, update_teacher: Callable[[], None], args
+    losses: Callable[[], Tensor], optimizer: torch.optim.Optimizer, update_teacher: Callable[[], None], args
 ) -> Callable[[], None]:
     """One whole training step as a function without arguments."""
-    optimizer = torch.optim.AdamW([p for p in model.parameters() if p.requires_grad], lr=1e-5, betas=(0.9, 0.95))
     precision = torch.autocast(args.device, DTYPES[args.dtype]) if DTYPES[args.dtype] else nullcontext()
 
     def step() -> None:
@@ -262,24 +265,26 @@ def against_plain(args) -> list[dict]:
     difference = check_same_losses(model, plain, clips[:1])
     shared = PlainEat(config, one_teacher_pass=True).to(args.device).load(model)
 
+    def follow():
+        model.after_optimizer_step(1)
+
+    optimizer = adamw(model)
     steps = {
-        "plain": make_step(lambda: sum(plain(clips)), plain, lambda: plain.update_teacher(0.999), args),
+        "plain": make_step(lambda: sum(plain(clips)), adamw(plain), lambda: plain.update_teacher(0.999), args),
         "plain, one teacher pass per clip": make_step(
-            lambda: sum(shared(clips)), shared, lambda: shared.update_teacher(0.999), args
+            lambda: sum(shared(clips)), adamw(shared), lambda: shared.update_teacher(0.999), args
         ),
-        "ours": make_step(lambda: model(clips).loss, model, lambda: model.after_optimizer_step(1), args),
+        "ours": make_step(lambda: model(clips).loss, optimizer, follow, args),
     }
     if args.compile:
         compiled = torch.compile(model, dynamic=False)
-        steps["ours, compiled"] = make_step(
-            lambda: compiled(clips).loss, model, lambda: model.after_optimizer_step(1), args
-        )
+        steps["ours, compiled"] = make_step(lambda: compiled(clips).loss, optimizer, follow, args)
     grid = (args.frames // config.patch_size, config.num_mel_patches)
-    masks, shape = args.batch_size * config.num_clones, (config.mask_ratio,)
+    masks = args.batch_size * config.num_clones
     options = {"block_size": config.mask_block_size, "adjust": config.mask_ratio_adjust, "device": args.device}
     draws = {
         "masks alone: plain": lambda: torch.tensor([plain_mask(*grid, config) for _ in range(masks)]).to(args.device),
-        "masks alone: ours": lambda: inverse_block_mask(masks, grid, *shape, **options),
+        "masks alone: ours": lambda: inverse_block_mask(masks, grid, config.mask_ratio, **options),
     }
     results = []
     for group, calls in (("step", steps), ("masks", draws)):
@@ -308,27 +313,27 @@ def sweep(args, settings: list[tuple[int, int, int]]) -> list[dict]:
         torch._dynamo.reset()
         torch._dynamo.config.recompile_limit = 4 * len(settings)
         optimized["compiled"] = torch.compile(model, dynamic=False)
-    calls, peaks = {}, {}
+    optimizer, peaks, calls = adamw(model), {}, {}
     on_gpu = args.device.startswith("cuda")
 
-    def call(key):
-        (clones, frames, batch), mode = key
+    def call(setting: tuple[int, int, int], mode: str) -> Callable[[], None]:
+        clones, frames, batch = setting
         clips = spectrograms(batch, frames, args.device)
-        step = make_step(lambda: optimized[mode](clips).loss, model, lambda: model.after_optimizer_step(1), args)
+        step = make_step(lambda: optimized[mode](clips).loss, optimizer, lambda: model.after_optimizer_step(1), args)
 
-        def run():
+        def run() -> None:
             model.config.num_clones = clones
             if on_gpu:
                 torch.cuda.reset_peak_memory_stats()
             step()
             if on_gpu:
-                peaks[key] = torch.cuda.max_memory_allocated() / 2**30
+                peaks[setting, mode] = torch.cuda.max_memory_allocated() / 2**30
 
         return run
 
     for mode in optimized:
         for setting in settings:
-            calls[setting, mode] = call((setting, mode))
+            calls[setting, mode] = call(setting, mode)
     times = take_turns(calls, args.repetitions, args.warm_up, args.device)
     results = []
     for (setting, mode), values in times.items():
