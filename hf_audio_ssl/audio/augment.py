@@ -127,3 +127,25 @@ def noise_and_roll(
     source = (torch.arange(frames, device=device) - shift) % frames
     noisy = spectrograms + (noise * level).to(spectrograms.dtype)
     return noisy.gather(1, source[:, :, None].expand_as(noisy))
+
+
+def vary_spectrum(
+    spectrograms: Tensor, *, shift: int = 0, tilt: float = 0.0, generator: torch.Generator | None = None
+) -> Tensor:
+    """Other voices from the same words: move each clip along the mel axis and lean its spectrum, at random.
+
+    A move by some mel bins is what a shorter or longer vocal tract does (vocal tract length perturbation, Jaitly and
+    Hinton 2013); a lean is what another microphone or vocal effort does.
+
+    Args:
+        spectrograms: (batch, frames, mels), log mel, normalised or not.
+        shift: largest move, in mel bins; the bin at the edge is repeated.
+        tilt: largest amount added at the highest and taken off at the lowest bin, in units of `spectrograms`.
+    """
+    batch, frames, mels = spectrograms.shape
+    device = spectrograms.device
+    offset = torch.randint(-shift, shift + 1, (batch, 1), device=device, generator=generator)
+    source = (torch.arange(mels, device=device) + offset).clamp(0, mels - 1)
+    moved = spectrograms.gather(2, source[:, None].expand(-1, frames, -1))
+    lean = tilt * (2 * torch.rand(batch, 1, 1, device=device, generator=generator) - 1)
+    return moved + lean * torch.linspace(-1, 1, mels, device=device)

@@ -64,6 +64,12 @@ class PretrainingArguments:
         "Length of the training clips in seconds: longer files are cut at a random place, shorter ones are padded. "
         "Empty: whole files.",
     )
+    mel_shift: int = _option(
+        0, "Augmentation for spectrogram methods: move each clip by up to this many mel bins, as another voice would."
+    )
+    spectral_tilt: float = _option(
+        0.0, "Augmentation for spectrogram methods: lean each spectrum by up to this, in normalised units."
+    )
     num_workers: int = _option(
         0, "Processes that read and decode audio beside the training process. 0: it does so itself."
     )
@@ -96,7 +102,7 @@ class PretrainingArguments:
             "max_steps": 1, "per_device_batch_size": 1, "gradient_accumulation_steps": 1, "warmup_steps": 0,
             "hold_steps": 0, "weight_decay": 0, "max_grad_norm": 0, "min_lr": 0, "num_workers": 0, "cpu_threads": 0,
             "seed": 0, "logging_steps": 1, "save_steps": 1, "save_total_limit": 1, "probe_steps": 0,
-            "max_nan_steps": 1,
+            "max_nan_steps": 1, "mel_shift": 0, "spectral_tilt": 0,
         }  # fmt: skip
         # not dataclasses.fields(): HfArgumentParser overwrites the types there
         for name, annotation in get_type_hints(type(self)).items():

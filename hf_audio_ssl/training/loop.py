@@ -27,6 +27,7 @@ from torch import Tensor
 from torch.utils.data import DataLoader
 from tqdm.auto import tqdm
 
+from hf_audio_ssl.audio.augment import vary_spectrum
 from hf_audio_ssl.data.dataset import GlobalBatchSampler, StreamingClipDataset, collate_clips
 from hf_audio_ssl.training import checkpoint as checkpoints
 from hf_audio_ssl.training.arguments import PretrainingArguments
@@ -202,6 +203,10 @@ class _Run:
         device, rate = self.accelerator.device, self.feature_extractor.sampling_rate
         features = self.feature_extractor(batch["audio"], sampling_rate=rate, return_tensors="pt", device=device)
         inputs = dict(features.to(device))
+        if self.args.mel_shift or self.args.spectral_tilt:
+            inputs["input_values"] = vary_spectrum(
+                inputs["input_values"], shift=self.args.mel_shift, tilt=self.args.spectral_tilt
+            )
         for name, value in batch.items():
             if name in self.arguments:
                 inputs[name] = value.to(device, non_blocking=True) if isinstance(value, Tensor) else value

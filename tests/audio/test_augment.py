@@ -2,7 +2,7 @@
 import pytest
 import torch
 
-from hf_audio_ssl.audio.augment import mixup, noise_and_roll, roll_waveform, sample_beta, spec_augment
+from hf_audio_ssl.audio.augment import mixup, noise_and_roll, roll_waveform, sample_beta, spec_augment, vary_spectrum
 
 
 def generator(seed=0):
@@ -123,7 +123,7 @@ def test_noise_and_roll_shifts_by_at_most_the_limit():
     assert torch.unique(place).tolist() == [12, 13, 14, 15, 16, 17, 18]
 
 
-@pytest.mark.parametrize("function", [spec_augment, roll_waveform, noise_and_roll])
+@pytest.mark.parametrize("function", [spec_augment, roll_waveform, noise_and_roll, vary_spectrum])
 def test_augmentations_need_no_loop_and_no_host_sync(function):
     # fake tensors have no data: any `.item()`, `.tolist()` or `if tensor` in the function would raise
     from torch._subclasses.fake_tensor import FakeTensorMode
@@ -131,3 +131,16 @@ def test_augmentations_need_no_loop_and_no_host_sync(function):
     with FakeTensorMode():
         shape = (5, 40) if function is roll_waveform else (5, 40, 8)
         assert function(torch.zeros(shape)).shape == shape
+
+
+def test_vary_spectrum_moves_and_leans_every_clip_as_a_whole():
+    x = torch.zeros(1000, 3, 16)
+    x[:, :, 8] = 1
+    moved = vary_spectrum(x, shift=3, generator=generator())
+    place = moved.argmax(2)
+    assert (place == place[:, :1]).all() and torch.unique(place).tolist() == [5, 6, 7, 8, 9, 10, 11]
+
+    leant = vary_spectrum(torch.zeros(1000, 3, 16), tilt=0.5, generator=generator())
+    assert torch.allclose(leant[..., 0], -leant[..., -1]) and torch.allclose(leant, leant[:, :1].expand_as(leant))
+    assert 0.49 < leant[..., -1].max() <= 0.5 and leant[..., -1].std().item() == pytest.approx(0.5 / 3**0.5, rel=0.05)
+    assert torch.equal(vary_spectrum(x), x)
