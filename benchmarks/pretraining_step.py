@@ -221,7 +221,8 @@ def make_step(
     losses: Callable[[], Tensor], optimizer: torch.optim.Optimizer, update_teacher: Callable[[], None], args
 ) -> Callable[[], None]:
     """One whole training step as a function without arguments."""
-    precision = torch.autocast(args.device, DTYPES[args.dtype]) if DTYPES[args.dtype] else nullcontext()
+    dtype = DTYPES[args.dtype]
+    precision = torch.autocast(torch.device(args.device).type, dtype) if dtype else nullcontext()
 
     def step() -> None:
         with precision:
