@@ -2,13 +2,13 @@
 # Copyright 2026 The hf_audio_ssl team. Licensed under the Apache License, Version 2.0.
 """Cost of an EAT pre-training step: against a plain implementation, and against clones, clip length and batch size.
 
-python benchmarks/pretraining_step.py         # a tiny network on the CPU, 2 to 3 minutes
+python benchmarks/pretraining_step.py --threads 1         # a tiny network on the CPU, 1 to 2 minutes
 python benchmarks/pretraining_step.py --size base --device cuda --dtype bf16 --compile --peak_tflops 989
 
 The plain implementation below is written from the paper's equations: every clone is a clip of its own, with its own
 pass of the teacher; its mask is drawn by Python loops; all patches go through the student, where the visible ones are
-attended to and the masked ones are not. With the same weights and masks it gives the same losses, which the script
-checks first. A step is forward, backward, AdamW and the teacher's update. Both use torch's fused attention.
+attended to and the masked ones are not. With the same weights and masks it gives the same losses and gradients; the
+script checks it first. A step is forward, backward, AdamW and the teacher's update. Both use torch's fused attention.
 """
 
 import argparse
@@ -130,13 +130,16 @@ class PlainEat(nn.Module):
         )
         self.projection = nn.Linear(config.decoder_hidden_size, config.hidden_size)
 
-    def load(self, model: EatForPreTraining) -> "PlainEat":
-        """Takes over the weights: both register them in the same order."""
+    def counterparts(self, model: EatForPreTraining) -> list[tuple[nn.Parameter, nn.Parameter]]:
+        """(mine, the model's) for every parameter: both register them in the same order."""
         pairs = [(self.student, model.eat), (self.teacher, model.teacher), (self.convolutions, model.decoder.layers)]
+        pairs.append((self.projection, model.decoder.projection))
+        return [pair for mine, theirs in pairs for pair in zip(mine.parameters(), theirs.parameters(), strict=True)]
+
+    def load(self, model: EatForPreTraining) -> "PlainEat":
         with torch.no_grad():
-            for mine, theirs in (*pairs, (self.projection, model.decoder.projection)):
-                for target, source in zip(mine.parameters(), theirs.parameters(), strict=True):
-                    target.copy_(source)
+            for mine, theirs in self.counterparts(model):
+                mine.copy_(theirs)
         return self
 
     def decode(self, tokens: Tensor, grid: tuple[int, int]) -> Tensor:
@@ -198,19 +201,29 @@ def spectrograms(batch: int, frames: int, device: str) -> Tensor:
     return 0.5 * torch.randn(batch, frames, 128, generator=torch.Generator().manual_seed(batch)).to(device)
 
 
-def check_same_losses(model: EatForPreTraining, plain: PlainEat, clips: Tensor) -> float:
-    """The relative difference of the two losses, float32, same masks and noise. Raises SystemExit above 1e-4."""
+def check_same_step(model: EatForPreTraining, plain: PlainEat, clips: Tensor) -> tuple[float, float]:
+    """Largest relative differences of the losses and of the parameters' gradients; float32, same masks and noise.
+
+    Raises SystemExit where the losses differ by more than 1e-4 or a gradient by more than 1e-2.
+    """
     config, device = model.config, clips.device
     grid = (clips.shape[1] // config.patch_size, config.num_mel_patches)
     masks = torch.tensor([plain_mask(*grid, config) for _ in range(len(clips) * config.num_clones)], device=device)
     noise = config.mask_noise_std * torch.randn(*masks.shape, config.hidden_size, device=device)
-    with torch.no_grad():
-        out = model(clips, bool_masked_pos=masks, mask_noise=noise)
-        expected = plain(clips, masks, noise)
-    worst = max(abs(a / b - 1).item() for a, b in zip((out.frame_loss, out.utterance_loss), expected))
-    if worst > 1e-4:
-        raise SystemExit(f"the two implementations differ: {out.frame_loss}, {out.utterance_loss} against {expected}")
-    return worst
+    out = model(clips, bool_masked_pos=masks, mask_noise=noise)
+    ours, expected = (out.frame_loss, out.utterance_loss), plain(clips, masks, noise)
+    loss = max(abs(a / b - 1).item() for a, b in zip(ours, expected))
+    sum(ours).backward()
+    sum(expected).backward()
+    pairs = [(mine.grad, theirs.grad) for mine, theirs in plain.counterparts(model) if theirs.requires_grad]
+    # the bias of the keys changes nothing: its gradient is rounding error, and is measured against all gradients
+    floor = 1e-6 * torch.stack([theirs.norm() for _, theirs in pairs]).norm()
+    gradient = max(((mine - theirs).norm() / (theirs.norm() + floor)).item() for mine, theirs in pairs)
+    if loss > 1e-4 or gradient > 1e-2:
+        raise SystemExit(f"the plain step differs from ours: losses by {loss:.1e}, gradients by {gradient:.1e}")
+    model.zero_grad()
+    plain.zero_grad()
+    return loss, gradient
 
 
 def adamw(model: nn.Module) -> torch.optim.Optimizer:
@@ -263,7 +276,7 @@ def against_plain(args) -> list[dict]:
     config.num_clones = args.num_clones
     clips = spectrograms(args.batch_size, args.frames, args.device)
     plain = PlainEat(config).to(args.device).load(model)
-    difference = check_same_losses(model, plain, clips[:1])
+    differences = check_same_step(model, plain, clips[:1])
     shared = PlainEat(config, one_teacher_pass=True).to(args.device).load(model)
 
     def follow():
@@ -299,7 +312,7 @@ def against_plain(args) -> list[dict]:
                     "milliseconds": time and 1000 * time,
                     "clips_per_second": args.batch_size / time if time and group == "step" else None,
                     "speedup": first / time if first and time else None,
-                    "relative_loss_difference": difference,
+                    "relative_differences": dict(zip(("losses", "gradients"), differences)),
                 }
             )
     return results
@@ -363,9 +376,9 @@ def print_tables(args, results: dict[str, list[dict]]) -> None:
     print(f"{machine(args.device)}; EAT {args.size}, {args.dtype}; medians of {args.repetitions} alternating runs")
     if "step" in results:
         rows = results["step"]
+        same = ", ".join(f"same {name} within {value:.0e}" for name, value in rows[0]["relative_differences"].items())
         print(
-            f"\nOne step of {args.batch_size} clips of {args.frames} frames, {args.num_clones} masks each "
-            f"(same losses within {rows[0]['relative_loss_difference']:.0e})\n"
+            f"\nOne step of {args.batch_size} clips of {args.frames} frames, {args.num_clones} masks each ({same})\n"
         )
         cells = [(row["name"], row["milliseconds"], row["clips_per_second"], row["speedup"]) for row in rows]
         print(table(["", "ms", "clips a second", "times as fast as plain"], cells))
