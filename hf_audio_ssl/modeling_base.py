@@ -96,8 +96,8 @@ class AudioSSLPreTrainedModel(PreTrainedModel):
     def split_tokens(
         self, hidden_states: Tensor, attention_mask: Tensor | None
     ) -> tuple[Tensor | None, Tensor, Tensor]:
-        """Hidden states of one layer -> clip token (batch, dim) or None, frames (batch, time, dim), valid frames
-        (batch, time).
+        """Hidden states of one layer -> clip token (batch, dim) or None, tokens (batch, time, bands, dim), valid times
+        (batch, time). `bands` is the number of tokens that share a time: patches of one column, 1 for waveform models.
         """
         raise NotImplementedError
 
@@ -137,7 +137,8 @@ class AudioSSLPreTrainedModel(PreTrainedModel):
 
         Args:
             audio: samples in [-1, 1], one channel: array or tensor (samples,), or a list of them.
-            pool: mean of the frames over time, mean and standard deviation, class token, or all frames.
+            pool: mean of all tokens of the clip, mean and standard deviation, class token, or all frames (means of the
+                tokens that share a time).
             layers: index into the hidden states (0 = the first block's input, -1 = the last block's output), or
                 several, which are concatenated.
             window, hop: seconds; longer clips are cut into windows whose overlaps are averaged. Default: the
@@ -161,7 +162,7 @@ class AudioSSLPreTrainedModel(PreTrainedModel):
         indices = [layers] if isinstance(layers, int) else list(layers)
         was_training = model.training
         model.eval()
-        frames, tokens = defaultdict(list), defaultdict(list)
+        windows = defaultdict(list)
         for begin in range(0, len(pieces), batch_size):
             batch = pieces[begin : begin + batch_size]
             inputs = extractor(
@@ -175,25 +176,28 @@ class AudioSSLPreTrainedModel(PreTrainedModel):
             )
             states = model(**inputs, output_hidden_states=True).hidden_states
             split = [model.split_tokens(states[i], inputs["attention_mask"]) for i in indices]
-            embeddings = torch.cat([frames_ for _, frames_, _ in split], dim=-1).float().cpu()
-            counts = split[0][2].sum(dim=1).tolist()
+            clip_tokens, tokens, valid = zip(*split)
+            counts = valid[0].sum(dim=1).tolist()
             if pool == "cls":
-                if split[0][0] is None:
+                if clip_tokens[0] is None:
                     raise ValueError(f"pool: got 'cls', but {type(model).__name__} has no class token")
-                clip_tokens = torch.cat([token for token, _, _ in split], dim=-1).float().cpu()
-            for row, (clip, start, _) in enumerate(batch):
-                if pool == "cls":
-                    tokens[clip].append(clip_tokens[row])
-                else:
-                    frames[clip].append((start, embeddings[row, : counts[row]]))
+                embeddings = torch.cat(clip_tokens, dim=-1).float().cpu()
+            else:
+                tokens = torch.cat(tokens, dim=-1).float()
+                # only the deviation needs the bands apart
+                embeddings = (tokens if pool == "mean_std" else tokens.mean(dim=2)).cpu()
+            for (clip, start, _), embedding, count in zip(batch, embeddings, counts):
+                windows[clip].append(embedding if pool == "cls" else (start, embedding[:count]))
         model.train(was_training)
 
+        clips = [windows[clip] for clip in range(len(waves))]
         if pool == "cls":
-            return torch.stack([torch.stack(tokens[clip]).mean(0) for clip in range(len(waves))])
-        merged = [_overlap_average(frames[clip]) for clip in range(len(waves))]
+            return torch.stack([torch.stack(tokens).mean(0) for tokens in clips])
+        merged = [_overlap_average(pieces) for pieces in clips]
         if pool == "mean":
             return torch.stack([x.mean(0) for x in merged])
         if pool == "mean_std":
+            merged = [x.flatten(0, 1) for x in merged]
             return torch.stack([torch.cat([x.mean(0), x.std(0, correction=0)]) for x in merged])
         seconds = model.input_steps_per_frame * extractor.frame_shift / 1000
         offset = (extractor.frame_length - extractor.frame_shift) / 2000
@@ -231,8 +235,10 @@ def _cut(waves, model, extractor, span: int, stride: int) -> list[tuple[int, int
 
 
 def _overlap_average(windows: list[tuple[int, Tensor]]) -> Tensor:
+    """Windows (first frame, (frames, ...)) -> (all frames, ...)."""
     length = max(start + len(x) for start, x in windows)
-    total, weight = windows[0][1].new_zeros(length, windows[0][1].shape[1]), windows[0][1].new_zeros(length, 1)
+    total = windows[0][1].new_zeros(length, *windows[0][1].shape[1:])
+    weight = total.new_zeros(length, *[1] * (total.ndim - 1))
     for start, x in windows:
         total[start : start + len(x)] += x
         weight[start : start + len(x)] += 1

@@ -12,7 +12,6 @@ from functools import lru_cache
 
 import torch
 from torch import Tensor
-from torch.nn import functional as F
 
 # torchaudio's floor before the logarithm
 _FLOOR = torch.finfo(torch.float32).eps
@@ -68,21 +67,6 @@ def _constants(window_type, length, num_mel_bins, fft_size, sampling_rate, low_f
     return window_function(window_type, length).to(device), groups
 
 
-def _strided_frames(waves: Tensor | Sequence[Tensor], sizes: list[int], length: int, shift: int):
-    """All clips in one buffer, each starting at a multiple of the hop: then every frame is a row of one strided view.
-
-    Returns the view `(rows, length)` and the first row of each clip.
-    """
-    slots = [-(-size // shift) for size in sizes]
-    if isinstance(waves, Tensor):
-        buffer = F.pad(F.pad(waves.float(), (0, slots[0] * shift - sizes[0])).flatten(), (0, length))
-    else:
-        pieces = [F.pad(wave.float(), (0, slot * shift - size)) for wave, size, slot in zip(waves, sizes, slots)]
-        buffer = torch.cat([*pieces, pieces[0].new_zeros(length)])
-    slots = torch.tensor(slots, device="cpu")
-    return buffer.as_strided((int(slots.sum()), length), (shift, 1)), slots.cumsum(0) - slots
-
-
 @torch.no_grad()
 def kaldi_fbank(
     waves: Tensor | Sequence[Tensor],
@@ -127,18 +111,21 @@ def kaldi_fbank(
         window_type, length, num_mel_bins, fft_size, sampling_rate, low_freq, high_freq, device
     )
 
-    frames, starts = _strided_frames(waves, sizes, length, shift)
+    # all clips end to end; every window is a row of one strided view, those that no frame needs included
+    flat = waves.float().flatten() if isinstance(waves, Tensor) else torch.cat([wave.float() for wave in waves])
+    windows = flat.unfold(0, length, 1)
+    starts = torch.tensor(sizes, device="cpu").cumsum(0) - torch.tensor(sizes, device="cpu")
     counts = torch.tensor([1 + (size - length) // shift for size in sizes], device="cpu")
     steps = torch.arange(int(counts.max()), device="cpu")
     valid = steps < counts[:, None]
-    rows = (starts[:, None] + steps)[valid].to(device)
+    rows = (starts[:, None] + steps * shift)[valid].to(device)
 
     features = torch.empty(len(rows), num_mel_bins, device=device)
     block = _CPU_BLOCK if device.type == "cpu" else _GPU_BLOCK
     windowed = torch.zeros(min(block, len(rows)), fft_size, device=device)  # the tail stays zero: no padding per block
     with torch.autocast(device.type, enabled=False):
         for begin in range(0, len(rows), block):
-            x = frames[rows[begin : begin + block]]
+            x = windows[rows[begin : begin + block]]
             y = windowed[: len(x)]
             if dither:
                 x += dither * torch.randn(x.shape, device=device, generator=generator)

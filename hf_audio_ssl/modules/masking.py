@@ -78,9 +78,11 @@ def gather_tokens(tokens: Tensor, index: Tensor) -> Tensor:
     """tokens (batch, positions, dim), index (batch * clones, count) -> (batch * clones, count, dim); clones are
     adjacent.
     """
-    clones = index.shape[0] // tokens.shape[0]
-    tokens = tokens[:, None].expand(-1, clones, -1, -1).flatten(0, 1)
-    return tokens.gather(1, index[..., None].expand(-1, -1, tokens.shape[-1]))
+    batch, positions = tokens.shape[:2]
+    clip = torch.arange(batch, device=index.device).repeat_interleave(index.shape[0] // batch)
+    # rows of one matrix: no copy of the tokens per clone
+    rows = index + clip[:, None] * positions
+    return tokens.flatten(0, 1).index_select(0, rows.flatten()).unflatten(0, index.shape)
 
 
 def scatter_tokens(base: Tensor, index: Tensor, tokens: Tensor) -> Tensor:

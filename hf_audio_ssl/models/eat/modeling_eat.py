@@ -162,12 +162,12 @@ class EatModel(EatPreTrainedModel):
 
     def split_tokens(self, hidden_states, attention_mask=None):
         columns = self.config.num_mel_patches
-        frames = hidden_states[:, 1:].unflatten(1, (-1, columns)).mean(dim=2)
+        tokens = hidden_states[:, 1:].unflatten(1, (-1, columns))
         if attention_mask is None:
-            valid = frames.new_ones(frames.shape[:2], dtype=torch.bool)
+            valid = tokens.new_ones(tokens.shape[:2], dtype=torch.bool)
         else:
             valid = patch_attention_mask(attention_mask, self.config.patch_size, 1)
-        return hidden_states[:, 0], frames, valid
+        return hidden_states[:, 0], tokens, valid
 
 
 class EatForPreTraining(EatPreTrainedModel):
@@ -336,9 +336,9 @@ class EatForAudioClassification(EatPreTrainedModel):
         outputs = self.eat(input_values, attention_mask, **kwargs)
         pooled = outputs.pooler_output
         if self.config.classifier_pooling == "mean":
-            _, frames, valid = self.eat.split_tokens(outputs.last_hidden_state, attention_mask)
-            weight = valid[..., None].to(frames.dtype)
-            pooled = (frames * weight).sum(dim=1) / weight.sum(dim=1).clamp(min=1)
+            _, tokens, valid = self.eat.split_tokens(outputs.last_hidden_state, attention_mask)
+            weight = valid[..., None].to(tokens.dtype)
+            pooled = (tokens.mean(dim=2) * weight).sum(dim=1) / weight.sum(dim=1).clamp(min=1)
         logits = self.classifier(self.norm(pooled))
         loss = None
         if labels is not None:
@@ -381,8 +381,8 @@ class EatForAudioFrameClassification(EatPreTrainedModel):
                 patches, num_labels).
         """
         outputs = self.eat(input_values, attention_mask, **kwargs)
-        _, frames, valid = self.eat.split_tokens(outputs.last_hidden_state, attention_mask)
-        logits = self.classifier(self.norm(frames))
+        _, tokens, valid = self.eat.split_tokens(outputs.last_hidden_state, attention_mask)
+        logits = self.classifier(self.norm(tokens.mean(dim=2)))
         loss = None
         if labels is not None and labels.is_floating_point():
             error = F.binary_cross_entropy_with_logits(logits, labels.to(logits.dtype), reduction="none").mean(dim=-1)
