@@ -187,3 +187,23 @@ def test_extractor_ignores_a_constant_offset():
     one = extractor(wave, sampling_rate=16000)["input_values"]
     other = extractor(wave + 0.25, sampling_rate=16000)["input_values"]
     torch.testing.assert_close(one, other, atol=1e-3, rtol=0)
+
+
+def test_clip_embeddings_are_statistics_of_all_tokens():
+    torch.manual_seed(0)
+    model = TESTER.model("AutoModel").eval()
+    size = model.config.patch_size
+    extractor = EatFeatureExtractor(num_mel_bins=model.config.num_mel_bins, min_frames=size, max_length=8 * size)
+    wave = 0.1 * torch.randn(400 + 160 * (5 * size - 1))
+    encoded = {
+        pool: model.encode(wave, 16000, pool=pool, feature_extractor=extractor)
+        for pool in ("mean", "mean_std", "frames")
+    }
+    inputs = extractor(wave, sampling_rate=16000, padding="longest", return_attention_mask=True)
+    with torch.no_grad():
+        tokens = model(**inputs).last_hidden_state[0, 1:]
+    torch.testing.assert_close(encoded["mean"][0], tokens.mean(0), atol=1e-5, rtol=1e-4)
+    expected = torch.cat([tokens.mean(0), tokens.std(0, correction=0)])
+    torch.testing.assert_close(encoded["mean_std"][0], expected, atol=1e-5, rtol=1e-4)
+    frames = tokens.unflatten(0, (-1, model.config.num_mel_patches)).mean(1)
+    torch.testing.assert_close(encoded["frames"][0].embeddings, frames, atol=1e-5, rtol=1e-4)
