@@ -182,3 +182,25 @@ def test_adapter_of_a_local_base_is_refused(tmp_path):
     (tmp_path / "adapter_config.json").write_text(json.dumps({"base_model_name_or_path": str(tmp_path)}))
     with pytest.raises(ValueError, match="is no Hub repository"):
         push(tmp_path, "user/name", token=TOKEN)
+
+
+def test_a_run_pushes_as_it_goes(published, tmp_path):
+    hub, _ = published
+    small = ["hidden_size=16", "num_hidden_layers=1", "num_attention_heads=2", "intermediate_size=16", "num_clones=2"]
+    small += ["decoder_hidden_size=16", "decoder_num_layers=1", "decoder_groups=4", "max_time_patches=16"]
+    run(
+        hub, tmp_path, "-m", "hf_audio_ssl.cli", "pretrain", "--method", "eat", "--dataset", "synthetic",
+        "--set", "data.num_clips=18", "features.max_length=64", *(f"model.{name}" for name in small),
+        "--output_dir", tmp_path / "run", "--max_steps", "6", "--save_steps", "2", "--per_device_batch_size", "2",
+        "--clip_seconds", "0.6", "--push_to_hub", "--hub_model_id", "tester/eat-run",
+    )  # fmt: skip
+    api = HfApi(endpoint=hub.url, token=TOKEN)
+    messages = hub.repositories["tester/eat-run"].messages
+    assert "Upload checkpoint-00000002" in messages and messages[-1] == "Upload run"
+    files = set(api.list_repo_files("tester/eat-run"))
+    assert {"config.json", "model.safetensors", "preprocessor_config.json", "README.md", "modeling_eat.py"} <= files
+    assert not any("optimizer" in name or name.startswith("checkpoint") for name in files)
+    pushed = hf_hub_download(
+        "tester/eat-run", "model.safetensors", endpoint=hub.url, token=TOKEN, cache_dir=tmp_path / "cache"
+    )
+    assert_bit_equal(load_file(pushed), load_file(tmp_path / "run" / "model.safetensors"))
