@@ -6,7 +6,6 @@ weights.
     python conversion_scripts/convert_eat.py --checkpoint checkpoint10.pt --output eat-base
 """
 
-import argparse
 import re
 
 import torch
@@ -14,6 +13,7 @@ from torch import Tensor
 
 from hf_audio_ssl import EatConfig, EatFeatureExtractor, EatForAudioClassification, EatForPreTraining, EatModel
 from hf_audio_ssl.audio.augment import mixup
+from hf_audio_ssl.command_line import conversion_command
 from hf_audio_ssl.conversion import (
     ConversionError,
     convert_state_dict,
@@ -21,7 +21,6 @@ from hf_audio_ssl.conversion import (
     load_converted,
     original_tensor,
     rename,
-    run_conversion,
     split,
 )
 
@@ -285,23 +284,5 @@ def classification_outputs(case) -> dict[str, Tensor]:
     }
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--checkpoint", required=True, help="the authors' file (.pt or .safetensors)")
-    parser.add_argument("--original-config", help="JSON with the original settings, if the file holds none")
-    parser.add_argument("--output", required=True, help="folder to write; must not exist or be empty")
-    parser.add_argument("--push-to-hub", metavar="ID", help="repository to upload the result to")
-    args = parser.parse_args()
-    folder = run_conversion(
-        convert,
-        args.checkpoint,
-        args.output,
-        original_config=args.original_config,
-        feature_extractor=feature_extractor,
-        push_to_hub=args.push_to_hub,
-    )
-    print(f"wrote {folder}")
-
-
 if __name__ == "__main__":
-    main()
+    print("wrote", conversion_command(convert, feature_extractor, description=__doc__))

@@ -245,36 +245,27 @@ def stats_command(argv):
 
 def convert_command(argv):
     """convert the authors' checkpoint of a method into a model folder"""
-    from hf_audio_ssl.conversion import run_conversion
+    from hf_audio_ssl.command_line import conversion_command
     from hf_audio_ssl.registry import get_method
     from hf_audio_ssl.testing.parity import load_script
 
     parser = command_parser(convert_command)
     parser.add_argument("method", help="such as eat; see hf-audio-ssl list")
-    parser.add_argument("--checkpoint", required=True, help="the authors' file")
-    parser.add_argument("--original-config", help="JSON with the original settings, if the file holds none")
-    parser.add_argument("--output", required=True, help="folder to write; must not exist or be empty")
-    parser.add_argument("--push-to-hub", metavar="ID", help="repository to upload the result to")
     parser.add_argument(
         "--scripts",
         type=Path,
         default=Path(__file__).parents[1] / "conversion_scripts",
         help="folder with convert_<method>.py",
     )
-    args = parser.parse_args(argv)
+    parser.epilog = "All other options are those of the method's script: hf-audio-ssl convert METHOD -- --help"
+    args, options = parser.parse_known_args(argv)
     path = args.scripts / f"convert_{get_method(args.method).name}.py"
     if not path.is_file():
         raise ValueError(f"{path}: no such script; --scripts names the folder conversion_scripts of the repository")
     script = load_script(path)
-    folder = run_conversion(
-        script.convert,
-        args.checkpoint,
-        args.output,
-        original_config=args.original_config,
-        feature_extractor=script.feature_extractor,
-        push_to_hub=args.push_to_hub,
-    )
-    print(f"wrote {folder}")
+    options = [option for option in options if option != "--"]
+    prog = f"hf-audio-ssl convert {args.method}"
+    print("wrote", conversion_command(script.convert, script.feature_extractor, options, prog=prog))
 
 
 def bundle_command(argv):

@@ -1,8 +1,9 @@
 # Copyright 2026 The hf_audio_ssl team. Licensed under the Apache License, Version 2.0.
-"""Command lines made of a dataclass's fields and of overrides of a recipe's blocks; for the CLI and the examples."""
+"""Command lines that the CLI shares with the examples and the conversion scripts."""
 
 import argparse
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from pathlib import Path
 
 import yaml
 from transformers import HfArgumentParser
@@ -70,3 +71,25 @@ def parse_finetuning(argv: Sequence[str] | None = None, **kwargs):
         if f"{block} block" in given:
             given[name] = given.pop(f"{block} block")
     return make_finetuning_arguments(given, recipe)
+
+
+def conversion_command(
+    convert: Callable, feature_extractor: Callable, argv: Sequence[str] | None = None, **kwargs
+) -> Path:
+    """The command line of all conversion scripts; see `hf_audio_ssl.conversion.run_conversion`. Returns the folder."""
+    from hf_audio_ssl.conversion import run_conversion
+
+    parser = argparse.ArgumentParser(formatter_class=argparse.RawDescriptionHelpFormatter, **kwargs)
+    parser.add_argument("--checkpoint", required=True, help="the authors' file (.pt, .safetensors ...)")
+    parser.add_argument("--original-config", help="JSON with the original settings, if the file holds none")
+    parser.add_argument("--output", required=True, help="folder to write; must not exist or be empty")
+    parser.add_argument("--push-to-hub", metavar="ID", help="repository to upload the result to")
+    args = parser.parse_args(argv)
+    return run_conversion(
+        convert,
+        args.checkpoint,
+        args.output,
+        original_config=args.original_config,
+        feature_extractor=feature_extractor,
+        push_to_hub=args.push_to_hub,
+    )
