@@ -3,13 +3,22 @@
 `strict`.
 """
 
+from typing import Literal
+
 from huggingface_hub.dataclasses import strict
 from transformers import PreTrainedConfig
 
 
 @strict
 class AudioSSLConfig(PreTrainedConfig):
-    """Fields that the shared transformer modules read. Methods override the defaults with their paper's base model."""
+    """Fields that the shared transformer modules and heads read. Methods override the defaults with their paper's base
+    model.
+
+    Args:
+        drop_path_rate: of the last layer; grows linearly with depth.
+        classifier_pooling: class token, or mean of the tokens.
+        classifier_loss_reduction, label_smoothing: see `classification_loss`.
+    """
 
     hidden_size: int = 768
     num_hidden_layers: int = 12
@@ -21,6 +30,9 @@ class AudioSSLConfig(PreTrainedConfig):
     drop_path_rate: float | int = 0.0
     layer_norm_eps: float = 1e-6
     initializer_range: float = 0.02
+    classifier_pooling: Literal["cls", "mean"] = "cls"
+    classifier_loss_reduction: Literal["mean", "labels", "batch"] = "mean"
+    label_smoothing: float | int = 0.0
 
     # masks, targets and predictions are large: Trainer must not gather them in evaluation
     keys_to_ignore_at_inference = ["predictions", "targets", "bool_masked_pos", "hidden_states", "attentions"]

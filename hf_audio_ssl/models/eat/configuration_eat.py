@@ -23,8 +23,6 @@ class EatConfig(AudioSSLConfig):
             (their weight of 1 on 12 clips x 16 clones equals a weight of 192 on the "mean"); "mean" does not depend on
             the batch size.
         ema_decay, ema_end_decay, ema_anneal_steps: the teacher's decay grows linearly over the first steps.
-        classifier_pooling: class token, or mean of the patches.
-        classifier_loss_reduction, label_smoothing: see `classification_loss`.
     """
 
     model_type = "ssl_eat"
@@ -48,9 +46,6 @@ class EatConfig(AudioSSLConfig):
     ema_decay: float | int = 0.9998
     ema_end_decay: float | int = 0.99999
     ema_anneal_steps: int = 100_000
-    classifier_pooling: Literal["cls", "mean"] = "cls"
-    classifier_loss_reduction: Literal["mean", "labels", "batch"] = "mean"
-    label_smoothing: float | int = 0.0
 
     @property
     def num_mel_patches(self) -> int:

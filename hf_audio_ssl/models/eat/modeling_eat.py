@@ -14,13 +14,13 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 from transformers import initialization as init
 from transformers.masking_utils import create_bidirectional_mask
-from transformers.modeling_outputs import BaseModelOutputWithPooling, SequenceClassifierOutput, TokenClassifierOutput
+from transformers.modeling_outputs import BaseModelOutputWithPooling
 from transformers.utils import ModelOutput, TransformersKwargs, can_return_tuple
 from transformers.utils.generic import merge_with_config_defaults
 from transformers.utils.output_capturing import OutputRecorder, capture_outputs
 
-from hf_audio_ssl.losses.classification import classification_loss
 from hf_audio_ssl.modeling_base import AudioSSLPreTrainedModel
+from hf_audio_ssl.modeling_heads import AudioClassificationMixin, AudioFrameClassificationMixin
 from hf_audio_ssl.models.eat.configuration_eat import EatConfig
 from hf_audio_ssl.models.eat.feature_extraction_eat import EatFeatureExtractor
 from hf_audio_ssl.modules.decoders import ConvDecoder2d
@@ -309,89 +309,12 @@ class EatForPreTraining(EatPreTrainedModel):
         )
 
 
-class EatForAudioClassification(EatPreTrainedModel):
-    """Encoder, pooling, layer norm, linear head."""
-
-    def __init__(self, config: EatConfig):
-        super().__init__(config)
-        self.eat = EatModel(config)
-        self.norm = nn.LayerNorm(config.hidden_size, eps=config.layer_norm_eps)
-        self.classifier = nn.Linear(config.hidden_size, config.num_labels)
-        self.classifier._ssl_init = "trunc_normal"
-        self.post_init()
-
-    @can_return_tuple
-    def forward(
-        self,
-        input_values: Tensor,
-        attention_mask: Tensor | None = None,
-        labels: Tensor | None = None,
-        **kwargs: Unpack[TransformersKwargs],
-    ) -> SequenceClassifierOutput:
-        """
-        Args:
-            labels: class ids (batch,), or probabilities / multi-hot (batch, num_labels). `config.problem_type`
-                decides; if it is None, floats mean multi-label.
-        """
-        outputs = self.eat(input_values, attention_mask, **kwargs)
-        pooled = outputs.pooler_output
-        if self.config.classifier_pooling == "mean":
-            _, tokens, valid = self.eat.split_tokens(outputs.last_hidden_state, attention_mask)
-            weight = valid[..., None].to(tokens.dtype)
-            pooled = (tokens.mean(dim=2) * weight).sum(dim=1) / weight.sum(dim=1).clamp(min=1)
-        logits = self.classifier(self.norm(pooled))
-        loss = None
-        if labels is not None:
-            problem = self.config.problem_type
-            loss = classification_loss(
-                logits,
-                labels,
-                multi_label=problem == "multi_label_classification"
-                or (problem is None and labels.is_floating_point()),
-                reduction=self.config.classifier_loss_reduction,
-                label_smoothing=self.config.label_smoothing if self.training else 0.0,
-            )
-        return SequenceClassifierOutput(
-            loss=loss, logits=logits, hidden_states=outputs.hidden_states, attentions=outputs.attentions
-        )
+class EatForAudioClassification(AudioClassificationMixin, EatPreTrainedModel):
+    encoder_class = EatModel
 
 
-class EatForAudioFrameClassification(EatPreTrainedModel):
-    """A linear head on every time patch (160 ms by default): mean of its frequency patches, layer norm, linear."""
-
-    def __init__(self, config: EatConfig):
-        super().__init__(config)
-        self.eat = EatModel(config)
-        self.norm = nn.LayerNorm(config.hidden_size, eps=config.layer_norm_eps)
-        self.classifier = nn.Linear(config.hidden_size, config.num_labels)
-        self.classifier._ssl_init = "trunc_normal"
-        self.post_init()
-
-    @can_return_tuple
-    def forward(
-        self,
-        input_values: Tensor,
-        attention_mask: Tensor | None = None,
-        labels: Tensor | None = None,
-        **kwargs: Unpack[TransformersKwargs],
-    ) -> TokenClassifierOutput:
-        """
-        Args:
-            labels: class ids (batch, time patches) with -100 where there is none, or multi-hot (batch, time
-                patches, num_labels).
-        """
-        outputs = self.eat(input_values, attention_mask, **kwargs)
-        _, tokens, valid = self.eat.split_tokens(outputs.last_hidden_state, attention_mask)
-        logits = self.classifier(self.norm(tokens.mean(dim=2)))
-        loss = None
-        if labels is not None and labels.is_floating_point():
-            error = F.binary_cross_entropy_with_logits(logits, labels.to(logits.dtype), reduction="none").mean(dim=-1)
-            loss = (error * valid).sum() / valid.sum().clamp(min=1)
-        elif labels is not None:
-            loss = F.cross_entropy(logits.flatten(0, 1), labels.masked_fill(~valid, -100).flatten())
-        return TokenClassifierOutput(
-            loss=loss, logits=logits, hidden_states=outputs.hidden_states, attentions=outputs.attentions
-        )
+class EatForAudioFrameClassification(AudioFrameClassificationMixin, EatPreTrainedModel):
+    encoder_class = EatModel
 
 
 __all__ = [
