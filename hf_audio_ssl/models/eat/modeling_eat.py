@@ -310,10 +310,14 @@ class EatForPreTraining(EatPreTrainedModel):
 
 
 class EatForAudioClassification(AudioClassificationMixin, EatPreTrainedModel):
+    """Clip labels from the class token, as the authors fine-tune, or from the mean of the patches."""
+
     encoder_class = EatModel
 
 
 class EatForAudioFrameClassification(AudioFrameClassificationMixin, EatPreTrainedModel):
+    """Labels of time patches, 160 ms each by default."""
+
     encoder_class = EatModel
 
 
