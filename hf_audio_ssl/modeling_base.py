@@ -60,6 +60,10 @@ class AudioSSLPreTrainedModel(PreTrainedModel):
             bound = 1 / math.sqrt(module.weight[0].numel())
             if module.bias is not None:
                 init.uniform_(module.bias, -bound, bound)
+        elif tag == "kaiming_normal":
+            init.kaiming_normal_(module.weight)
+            if module.bias is not None:
+                init.zeros_(module.bias)
         elif tag == "xavier_uniform":
             # as if the kernel were one matrix (out, in * height * width)
             bound = math.sqrt(6 / (module.weight.shape[0] + module.weight[0].numel()))
