@@ -68,7 +68,7 @@ def stack_codebooks(state: dict[str, Tensor]) -> dict[str, Tensor]:
 
 
 def convolution_layers(text: str) -> list[tuple[int, int, int]]:
-    """[(channels, kernel, stride), ...] from an expression like "[(512,10,5)] + [(512,3,2)] * 4". It is not executed."""
+    """[(channels, kernel, stride), ...] from an expression like "[(512,10,5)] + [(512,3,2)] * 4", not executed."""
 
     def value(node):
         if isinstance(node, ast.BinOp) and isinstance(node.op, ast.Add):

@@ -119,8 +119,8 @@ def model_tests(tester: MethodTester, auto_classes: list[str]) -> type[unittest.
             self.model_tester = _ModelTester(tester, auto_classes[0])
 
         def _prepare_for_class(self, inputs_dict, model_class, return_labels=False):
-            """Nothing random is left to the model, frame labels have the resolution of its frames, and transcripts hold
-            tokens, no blanks.
+            """Nothing random is left to the model, frame labels have the resolution of its frames, and transcripts
+            hold tokens, no blanks.
             """
             inputs = super()._prepare_for_class(inputs_dict, model_class, return_labels=return_labels)
             auto_class = auto_class_of[model_class.__name__]

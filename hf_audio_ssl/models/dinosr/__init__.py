@@ -43,7 +43,7 @@ SPEC = MethodSpec(
         ),
     ),
     parity="verified",
-    notes="Codes of an EMA teacher's last layers, from codebooks that are clustered online, predicted at masked frames.",
+    notes="Masked prediction of the codes of an EMA teacher's last layers, from codebooks clustered online.",
 )
 
 __getattr__, __dir__ = lazy_module(SPEC)

@@ -81,7 +81,8 @@ class DinoSrFeatureEncoder(Data2VecAudioFeatureEncoder):
     def forward(self, input_values: Tensor) -> Tensor:
         if input_values.ndim != 2 or input_values.shape[1] < self.shortest:
             raise ValueError(
-                f"input_values: got shape {tuple(input_values.shape)}, expected (batch, at least {self.shortest} samples)"
+                f"input_values: got shape {tuple(input_values.shape)}, expected (batch, at least {self.shortest} "
+                "samples)"
             )
         # unlike the parent's, without a gradient for the waveform
         hidden_states = input_values[:, None]
@@ -303,8 +304,8 @@ class DinoSrForPreTraining(DinoSrPreTrainedModel):
 
     @torch.no_grad()
     def tokenize(self, input_values: Tensor, attention_mask: Tensor | None = None) -> Tensor:
-        """Discrete units: the teacher's codes (batch, num_codebooks, frames), -1 at padded frames. Codebook i belongs to
-        layer `num_hidden_layers - num_codebooks + i`, counted from 0.
+        """Discrete units: the teacher's codes (batch, num_codebooks, frames), -1 at padded frames. Codebook i belongs
+        to layer `num_hidden_layers - num_codebooks + i`, counted from 0.
 
         Args:
             input_values, attention_mask: what the encoder takes.
