@@ -26,8 +26,8 @@ class FrameEmbeddings(NamedTuple):
 class AudioSSLPreTrainedModel(PreTrainedModel):
     """Base class of all models.
 
-    A base model (the encoder) implements `split_tokens` and `input_steps_per_frame`, and `receptive_field` where frames
-    overlap; a pre-training head with an EMA teacher names it in `teacher_pairs` and updates it in
+    A base model (the encoder) implements `split_tokens` and `input_steps_per_frame`, and where frames overlap
+    `receptive_field`; a pre-training head with an EMA teacher names it in `teacher_pairs` and updates it in
     `after_optimizer_step`.
     """
 

@@ -73,7 +73,7 @@ def run_pretraining(
         probe = _make_probe({**plan.probe, **(probe or {})}, extractor)
     if (args.mel_shift or args.spectral_tilt) and spec.input != "spectrogram":
         raise ValueError(
-            f"mel_shift={args.mel_shift}, spectral_tilt={args.spectral_tilt}: {spec.name} takes waveforms, expected 0; "
+            f"mel_shift={args.mel_shift}, spectral_tilt={args.spectral_tilt}: {spec.name} takes waves, expected 0; "
             "data.speed_perturb and data.gain_db vary them"
         )
     clips = _open(dataset, data, extractor, args)
