@@ -88,6 +88,17 @@ class FeedForward(nn.Module):
         return self.fc2(self.activation(self.fc1(hidden_states)))
 
 
+def tag_xavier(module: nn.Module) -> None:
+    """Marks the linear layers below `module` for MAE's initialisation: Xavier-uniform, q, k and v as one matrix."""
+    for child in module.modules():
+        if isinstance(child, nn.Linear) and not hasattr(child, "_ssl_init"):
+            child._ssl_init = "xavier_uniform"
+    for child in module.modules():
+        if isinstance(child, SelfAttention):
+            for projection in (child.q_proj, child.k_proj, child.v_proj):
+                projection._ssl_init = "xavier_uniform_qkv"
+
+
 class DropPath(nn.Module):
     """Drops the whole residual branch of a sample with probability `p` while training, and rescales the others."""
 
@@ -109,13 +120,15 @@ class TransformerLayer(GradientCheckpointingLayer):
     branches are added to (DeepNorm, arXiv 2203.00555).
     """
 
+    attention_class = SelfAttention
+    mlp_class = FeedForward
     residual_scale = 1.0
 
     def __init__(self, config, layer_index: int, norm_first: bool = False):
         super().__init__()
         self.norm_first = norm_first
-        self.attention = SelfAttention(config)
-        self.mlp = FeedForward(config)
+        self.attention = self.attention_class(config)
+        self.mlp = self.mlp_class(config)
         self.norm1 = nn.LayerNorm(config.hidden_size, eps=config.layer_norm_eps)
         self.norm2 = nn.LayerNorm(config.hidden_size, eps=config.layer_norm_eps)
         self.dropout = nn.Dropout(config.hidden_dropout_prob)
