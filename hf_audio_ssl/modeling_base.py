@@ -58,9 +58,11 @@ class AudioSSLPreTrainedModel(PreTrainedModel):
             init.kaiming_uniform_(module.weight, a=math.sqrt(5))
             bound = 1 / math.sqrt(module.weight[0].numel())
             init.uniform_(module.bias, -bound, bound)
-        elif tag == "xavier_uniform":
-            # as if the kernel were one matrix (out, in * height * width)
-            bound = math.sqrt(6 / (module.weight.shape[0] + module.weight[0].numel()))
+        elif tag in ("xavier_uniform", "xavier_uniform_qkv"):
+            # as if the kernel were one matrix (out, in * height * width); as if q, k and v were one of three times the
+            # height
+            outputs = module.weight.shape[0] * (3 if tag.endswith("qkv") else 1)
+            bound = math.sqrt(6 / (outputs + module.weight[0].numel()))
             init.uniform_(module.weight, -bound, bound)
             init.zeros_(module.bias)
         elif tag == "trunc_normal":
