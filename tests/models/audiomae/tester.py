@@ -13,19 +13,19 @@ class AudioMaeTester(MethodTester):
         num_attention_heads=2,
         intermediate_size=48,
         num_mel_bins=32,
-        patch_size=8,
         num_time_patches=16,
-        decoder_hidden_size=16,
+        decoder_hidden_size=48,
         decoder_num_hidden_layers=2,
-        decoder_num_attention_heads=2,
-        decoder_intermediate_size=24,
+        decoder_num_attention_heads=4,
+        decoder_intermediate_size=64,
         decoder_bias_hidden_size=8,
         decoder_bias_dropout=0.0,
+        mask_ratio=0.7,
         num_labels=3,
     )
-    extractor_sizes = dict(num_mel_bins=32, max_length=64, min_frames=8, mean=-6.0, std=3.0)
-    steps = 48
-    short_steps = 24
+    extractor_sizes = dict(num_mel_bins=32, max_length=64, mean=-6.0, std=3.0)
+    steps = 96
+    short_steps = 48
 
     def num_tokens(self, config, steps, auto_class):
         patches = steps // config.patch_size * config.num_mel_patches
