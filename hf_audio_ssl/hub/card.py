@@ -144,7 +144,7 @@ def methods_table(specs: Iterable[MethodSpec] | None = None) -> str:
 
 def update_table(path) -> bool:
     """Put `methods_table()` between `<!-- methods:begin -->` and `<!-- methods:end -->`. True if the file changed."""
-    return _replace_block(Path(path), "methods", methods_table())
+    return replace_block(Path(path), "methods", methods_table())
 
 
 def update_family_card(path, spec: MethodSpec) -> bool:
@@ -173,7 +173,7 @@ def update_family_card(path, spec: MethodSpec) -> bool:
     before = path.read_text(encoding="utf-8")
     body = re.sub(r"\A---\n.*?\n---\n", "", before, count=1, flags=re.DOTALL)
     path.write_text(f"---\n{data.to_yaml()}\n---\n\n{body.lstrip()}", encoding="utf-8")
-    _replace_block(path, "registry", "\n".join(block))
+    replace_block(path, "registry", "\n".join(block))
     return path.read_text(encoding="utf-8") != before
 
 
@@ -424,7 +424,8 @@ def _json(path: Path):
     return json.loads(path.read_text(encoding="utf-8")) if path.is_file() else None
 
 
-def _replace_block(path: Path, name: str, content: str) -> bool:
+def replace_block(path: Path, name: str, content: str) -> bool:
+    """Put `content` between the lines `<!-- name:begin -->` and `<!-- name:end -->`. True if the file changed."""
     begin, end = f"<!-- {name}:begin -->", f"<!-- {name}:end -->"
     before = path.read_text(encoding="utf-8")
     if before.count(begin) != 1 or before.count(end) != 1 or before.index(begin) > before.index(end):

@@ -10,10 +10,10 @@ class PatchEmbedding(nn.Module):
     Xavier-uniform over the flattened kernel, as in MAE.
     """
 
-    def __init__(self, patch_size: int, hidden_size: int):
+    def __init__(self, patch_size: int, hidden_size: int, bias: bool = True):
         super().__init__()
         self.patch_size = patch_size
-        self.projection = nn.Conv2d(1, hidden_size, kernel_size=patch_size, stride=patch_size)
+        self.projection = nn.Conv2d(1, hidden_size, kernel_size=patch_size, stride=patch_size, bias=bias)
         self.projection._ssl_init = "xavier_uniform"
 
     def forward(self, input_values: Tensor) -> Tensor:

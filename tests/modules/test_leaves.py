@@ -51,6 +51,11 @@ def test_patches_are_time_major_and_the_tail_is_dropped():
             torch.testing.assert_close(patches[:, 2 * t + f], cell.flatten(1))
 
 
+def test_patch_embedding_is_a_linear_map_of_the_patches():
+    embedding, x = PatchEmbedding(4, 5, bias=False), torch.randn(2, 11, 8)
+    torch.testing.assert_close(embedding(x), patchify(x, 4) @ embedding.projection.weight.flatten(1).T)
+
+
 @pytest.mark.parametrize("shape", [(2, 3, 8), (2, 8), (2, 0, 8), (1, 1, 16, 8)])
 def test_patches_refuse_other_shapes(shape):
     with pytest.raises(ValueError, match="input_values: got shape"):
