@@ -77,7 +77,7 @@ class WindowAttention(nn.Module):
         query = query * scale.repeat(count)[:, None, None].to(query.dtype)
         bias = self.position_bias(self.window_size).to(query.dtype).expand(1, count, -1, -1, -1)
         if valid is not None:
-            # the lowest finite value: a window without any real cell must not become NaN
+            # the lowest finite value: of a window without any real cell some kernels make NaN where it is -inf
             bias = bias.masked_fill(~valid[:, :, None, None], torch.finfo(query.dtype).min)
         output = F.scaled_dot_product_attention(
             query,

@@ -245,7 +245,10 @@ class AudioMaeModel(AudioMaePreTrainedModel):
         """Mean of the normed outputs of the layers from `first_layer` (counted from 0) on: what the original returns
         for whole clips, and what AudioLDM 2 is conditioned on. `hidden_states` as `forward` returns them.
         """
-        return torch.stack([self.final_norm(state) for state in hidden_states[first_layer + 1 :]]).mean(dim=0)
+        states = hidden_states[first_layer + 1 :]
+        if not states:
+            raise ValueError(f"first_layer: got {first_layer}, expected less than {len(hidden_states) - 1} layers")
+        return torch.stack([self.final_norm(state) for state in states]).mean(dim=0)
 
     @property
     def input_steps_per_frame(self) -> int:

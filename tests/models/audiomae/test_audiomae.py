@@ -229,6 +229,8 @@ def test_contextual_embedding_is_the_mean_of_normed_layers():
         mean = model.contextual_embedding(output.hidden_states, first_layer=0)
         torch.testing.assert_close(mean, (states[0] + states[1]) / 2)
         assert torch.equal(model.contextual_embedding(output.hidden_states, first_layer=1), states[1])
+    with pytest.raises(ValueError, match="first_layer: got 9, expected less than 2 layers"):
+        model.contextual_embedding(output.hidden_states)
 
 
 @pytest.mark.parametrize(
