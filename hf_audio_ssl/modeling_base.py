@@ -57,7 +57,8 @@ class AudioSSLPreTrainedModel(PreTrainedModel):
         elif tag == "torch_default":
             init.kaiming_uniform_(module.weight, a=math.sqrt(5))
             bound = 1 / math.sqrt(module.weight[0].numel())
-            init.uniform_(module.bias, -bound, bound)
+            if module.bias is not None:
+                init.uniform_(module.bias, -bound, bound)
         elif tag == "xavier_uniform":
             # as if the kernel were one matrix (out, in * height * width)
             bound = math.sqrt(6 / (module.weight.shape[0] + module.weight[0].numel()))
