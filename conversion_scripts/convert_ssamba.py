@@ -1,6 +1,6 @@
 #!/usr/bin/env python
 # Copyright 2026 The hf_audio_ssl team. Licensed under the Apache License, Version 2.0.
-"""Converts SSAMBA checkpoints: the state dicts that the authors save, pre-trained (`ssamba_base_400.pth`) or fine-tuned.
+"""Converts SSAMBA checkpoints: state dicts as the authors save them, pre-trained (`ssamba_base_400.pth`) or fine-tuned.
 
     python conversion_scripts/convert_ssamba.py --checkpoint ssamba_base_400.pth --output ssamba-base
 
@@ -143,8 +143,8 @@ def finetuning_strides(settings: dict, tokens: int, mel_bins: int, patch_size: i
     fitting = [stride for stride in (10, patch_size) if tokens % ((mel_bins - patch_size) // stride + 1) == 0]
     if len(fitting) != 1:
         raise ConversionError(
-            f"{tokens} positions fit patch strides {fitting or 'neither 10 nor the patch size'}: give fstride, tstride "
-            "and input_fdim in --original-config"
+            f"{tokens} positions fit patch strides {fitting or 'neither 10 nor the patch size'}: give fstride, "
+            "tstride and input_fdim in --original-config"
         )
     return fitting[0], fitting[0]
 
@@ -158,8 +158,8 @@ def split_positions(converted: dict[str, Tensor], config: SsambaConfig) -> None:
 
 
 def convert(checkpoint: dict, original_config: dict | None = None):
-    """The model that the checkpoint holds, `SsambaForPreTraining` or `SsambaForAudioClassification`; `SsambaModel` if it
-    is pre-trained and the settings are those of fine-tuning on another grid.
+    """The model that the checkpoint holds, `SsambaForPreTraining` or `SsambaForAudioClassification`; `SsambaModel` if
+    it is pre-trained and the settings are those of fine-tuning on another grid.
     """
     state, settings = read(checkpoint, original_config)
     config = infer_config(state, settings)
@@ -180,7 +180,7 @@ def convert(checkpoint: dict, original_config: dict | None = None):
 
 
 def finetuning_grid(config: SsambaConfig, settings: dict) -> dict:
-    """The geometry of the settings where it differs from that of the pre-trained model: fields of the configuration."""
+    """The geometry of the settings, as fields of the configuration, if it differs from the pre-trained model's."""
     mel_bins = settings.get("input_fdim", config.num_mel_bins)
     strides = settings.get("fstride", config.patch_size), settings.get("tstride", config.patch_size)
     rows = (mel_bins - config.patch_size) // strides[0] + 1

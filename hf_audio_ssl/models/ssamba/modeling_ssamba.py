@@ -1,8 +1,8 @@
 # Copyright 2026 The hf_audio_ssl team. Licensed under the Apache License, Version 2.0.
 """SSAMBA: Self-Supervised Audio Representation Learning with Mamba State Space Model (arXiv 2405.11831).
 
-SSAST's task without attention. Patches are masked in clusters; from what bidirectional state spaces make of the rest, one
-head must tell the masked patches of a clip apart (contrastive), another must draw them again (generative).
+SSAST's task without attention. Patches are masked in clusters; from what bidirectional state spaces make of the rest,
+one head must tell the masked patches of a clip apart (contrastive), another must draw them again (generative).
 """
 
 import math
@@ -332,7 +332,8 @@ def prediction_head(config: SsambaConfig) -> nn.Sequential:
 
 
 def contrast(targets: Tensor, predictions: Tensor, scored: Tensor) -> tuple[Tensor, Tensor]:
-    """InfoNCE within each clip, and how often a prediction is likeliest under its own target (`mpc` of both_models.py).
+    """InfoNCE within each clip, and how often a prediction is likeliest under its own target, as `mpc` of
+    both_models.py has them.
 
     targets, predictions (batch, masked, pixels), scored (batch, masked), bool.
     """
