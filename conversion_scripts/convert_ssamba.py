@@ -1,6 +1,6 @@
 #!/usr/bin/env python
 # Copyright 2026 The hf_audio_ssl team. Licensed under the Apache License, Version 2.0.
-"""Converts SSAMBA checkpoints: state dicts as the authors save them, pre-trained (`ssamba_base_400.pth`) or fine-tuned.
+"""Converts SSAMBA checkpoints: state dicts as the authors save them, pre-trained (`ssamba_base_400.pth`) or tuned.
 
     python conversion_scripts/convert_ssamba.py --checkpoint ssamba_base_400.pth --output ssamba-base
 

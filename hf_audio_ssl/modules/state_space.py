@@ -1,7 +1,7 @@
 # Copyright 2026 The hf_audio_ssl team. Licensed under the Apache License, Version 2.0.
 """Selective state spaces (Mamba, arXiv 2312.00752) in both directions, in time and memory linear in the length.
 
-`selective_scan` runs in plain PyTorch on any device; on CUDA it calls the kernel of `mamba_ssm` where that is installed.
+`selective_scan` runs in plain PyTorch on any device; on CUDA it calls mamba_ssm's kernel where that is installed.
 """
 
 import functools
@@ -13,7 +13,8 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 from transformers import initialization as init
 
-# states held at a time, (batch, chunk, state, channels): on a CPU what stays in the cache, elsewhere what fills the device
+# states held at a time, (batch, chunk, state, channels): on a CPU what stays in the cache, elsewhere what keeps the
+# device busy
 _CPU_STATES, _DEVICE_STATES = 2**19, 2**24
 
 
@@ -237,7 +238,7 @@ class BidirectionalMamba(nn.Module):
             module._ssl_init = "torch_default"
 
     def forward(self, hidden_states: Tensor, valid: Tensor | None = None, reverse: bool = False) -> Tensor:
-        """(batch, length, hidden_size) -> the same shape; `reverse` gives what the flipped sequence would, flipped back.
+        """(batch, length, hidden_size) -> the same shape; `reverse` flips the sequence, and the result back.
 
         Steps where `valid` (batch, length, 1) is False must come last and change nothing at the others.
         """

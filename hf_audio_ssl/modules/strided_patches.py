@@ -10,7 +10,7 @@ from torch.nn import functional as F
 
 
 class StridedPatchEmbedding(nn.Module):
-    """(batch, frames, mels) -> (batch, mel patches * time patches, hidden_size), frequency-major; tails are dropped."""
+    """(batch, frames, mels) -> (batch, mel patches * time patches, hidden_size), frequency-major, without tails."""
 
     def __init__(self, patch_size: int, frequency_stride: int, time_stride: int, hidden_size: int):
         super().__init__()
@@ -45,7 +45,7 @@ def positions_for_grid(table: Tensor, grid: tuple[int, int], columns: Tensor | N
     """A learned table (rows, columns, dim) for clips whose grid is another one.
 
     The mel axis is interpolated over its whole height. In time, a clip with at most as many columns as the table takes
-    the first ones; a longer one has the table stretched over its length, as `interpolate` does without aligned corners.
+    the first ones; for a longer one the table is stretched over its length (`interpolate` without aligned corners).
 
     Args:
         grid: mel patches and time patches of the batch.
