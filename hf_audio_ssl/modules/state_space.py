@@ -88,10 +88,13 @@ class _ChunkedScan(torch.autograd.Function):
     def forward(ctx, u, delta, A, B, C, reverse, chunk):
         borders, y = [u.new_zeros(u.shape[0], A.shape[1], u.shape[2])], torch.empty_like(u)
         last = 0 if reverse else -1
+        rate, room = _base_2(A), _room(3, u, A, chunk)
         with torch.autocast(u.device.type, enabled=False):
             for span in _spans(u.shape[1], chunk, reverse):
-                decay, states = _expand(u[:, span], F.softplus(delta[:, span]), A, B[:, span])
-                _scan(decay, states, borders[-1], reverse)
+                step = F.softplus(delta[:, span])
+                decay = _outer(step, rate, room[0]).exp2_()
+                states = _outer(step * u[:, span], B[:, span, :, None], room[1])
+                _scan(decay, states, borders[-1], reverse, room[2])
                 y[:, span] = (C[:, span, None] @ states).squeeze(2)
                 borders.append(states[:, last].clone())
         ctx.save_for_backward(u, delta, A, B, C, torch.stack(borders[:-1]))
@@ -106,28 +109,33 @@ class _ChunkedScan(torch.autograd.Function):
         # the states one step earlier in the order of the scan
         at, before = (slice(None, -1), slice(1, None)) if ctx.reverse else (slice(1, None), slice(None, -1))
         du, ddelta, dB, dC = (torch.empty_like(x) for x in (u, delta, B, C))
-        rate = A.T.contiguous()
+        rate, linear, room = _base_2(A), A.T.contiguous(), _room(5, u, A, ctx.chunk)
         drate, carry = torch.zeros_like(rate), torch.zeros_like(borders[0])
         spans = _spans(u.shape[1], ctx.chunk, ctx.reverse)
         with torch.autocast(u.device.type, enabled=False):
             for span, border in zip(spans[::-1], borders.flip(0)):
                 step = F.softplus(delta[:, span])
-                decay, states = _expand(u[:, span], step, A, B[:, span])
-                _scan(decay, states, border, ctx.reverse)
+                source = step * u[:, span]
+                decay = _outer(step, rate, room[0]).exp2_()
+                states = _outer(source, B[:, span, :, None], room[1])
+                _scan(decay, states, border, ctx.reverse, room[2])
                 dC[:, span] = (dy[:, span, None] @ states.mT).squeeze(2)
                 # gradient of the states: the scan in the other direction, each with its successor's decay
-                grads = C[:, span, :, None] * dy[:, span, None]
+                grads = _outer(dy[:, span], C[:, span, :, None], room[3])
                 grads[:, last] += carry
-                _scan(decay.roll(1 if ctx.reverse else -1, 1), grads, None, not ctx.reverse)
+                later = torch.empty_like(decay) if room[4] is None else room[4][:, : decay.shape[1]]
+                later[:, last] = 1
+                later[:, before].copy_(decay[:, at])
+                _scan(later, grads, None, not ctx.reverse, room[2])
                 carry = decay[:, first] * grads[:, first]
-                dB[:, span] = ((step * u[:, span])[:, :, None] @ grads.mT).squeeze(2)
-                scaled = (B[:, span, None] @ grads).squeeze(2)
-                du[:, span] = scaled * step
+                dB[:, span] = (source[:, :, None] @ grads.mT).squeeze(2)
+                dsource = (B[:, span, None] @ grads).squeeze(2)
+                du[:, span] = dsource * step
                 # gradient of step * A: the state's gradient times what was left of the state before
                 grads *= decay
                 grads[:, at] *= states[:, before]
                 grads[:, first] *= border
-                dstep = scaled * u[:, span] + torch.mul(grads, rate, out=states).sum(2)
+                dstep = dsource * u[:, span] + torch.mul(grads, linear, out=states).sum(2)
                 ddelta[:, span] = dstep * delta[:, span].sigmoid()
                 drate += grads.mul_(step[:, :, None]).sum((0, 1))
         return du, ddelta, drate.T, dB, dC, None, None
@@ -139,16 +147,29 @@ def _spans(length: int, chunk: int, reverse: bool) -> list[slice]:
     return spans[::-1] if reverse else spans
 
 
-def _expand(u: Tensor, step: Tensor, A: Tensor, B: Tensor) -> tuple[Tensor, Tensor]:
-    """Decay and input of every state: both (batch, steps, state, channels). Channels come last because they are many,
-    and what is broadcast along them costs nothing.
+def _base_2(A: Tensor) -> Tensor:
+    """A (channels, state) -> (state, channels) such that e^(step A) = 2^(step base_2(A)), which takes a CPU less than
+    half the time. Channels come last because they are many, and what is broadcast along them costs nothing.
     """
-    # 2^x takes less than half the time of e^x on a CPU
-    decay = (step[:, :, None] * (A.T * math.log2(math.e))).exp2_()
-    return decay, B[..., None] * (step * u)[:, :, None]
+    return A.T.contiguous() * math.log2(math.e)
 
 
-def _scan(decay: Tensor, x: Tensor, start: Tensor | None, reverse: bool) -> None:
+def _room(count: int, u: Tensor, A: Tensor, chunk: int) -> list[Tensor | None]:
+    """Memory for a chunk's states, `count` times, to be used for all chunks: fresh memory costs more than what is
+    computed in it. A compiler finds its own.
+    """
+    if torch.compiler.is_compiling():
+        return [None] * count
+    shape = (u.shape[0], min(chunk, u.shape[1]), A.shape[1], u.shape[2])
+    return [u.new_empty(shape) for _ in range(count)]
+
+
+def _outer(x: Tensor, y: Tensor, room: Tensor | None) -> Tensor:
+    """x (batch, steps, channels) times y (..., state, 1 or channels) -> (batch, steps, state, channels)."""
+    return torch.mul(x[:, :, None], y, out=None if room is None else room[:, : x.shape[1]])
+
+
+def _scan(decay: Tensor, x: Tensor, start: Tensor | None, reverse: bool, room: Tensor | None) -> None:
     """x_t <- x_t + decay_t x_(t-1) along dimension 1, in place. `start` is the state before.
 
     An even-odd tree (Brent and Kung 1982): about three passes over the data in 2 log2(length) steps.
@@ -163,12 +184,13 @@ def _scan(decay: Tensor, x: Tensor, start: Tensor | None, reverse: bool) -> None
 
     if start is not None:
         rows(x, 0, 1, 1).addcmul_(rows(decay, 0, 1, 1), start[:, None])
-    products, width = [decay], 1  # of the decays of 1, 2, 4, ... adjacent rows
+    products, width, used = [decay], 1, 0  # of the decays of 1, 2, 4, ... adjacent rows
     while pairs := products[-1].shape[1] // 2:  # rows 2w - 1, 4w - 1, ... take in the w rows before
         here = rows(products[-1], 1, 2, pairs)
         rows(x, 2 * width - 1, 2 * width, pairs).addcmul_(here, rows(x, width - 1, 2 * width, pairs))
-        products.append(here * rows(products[-1], 0, 2, pairs))
-        width *= 2
+        out = None if room is None else room[:, used : used + pairs]
+        products.append(torch.mul(here, rows(products[-1], 0, 2, pairs), out=out))
+        width, used = 2 * width, used + pairs
     for product in products[::-1]:  # rows 3w - 1, 5w - 1, ... take in all before
         if (count := (product.shape[1] - 1) // 2) > 0:
             here = rows(product, 2, 2, count)
