@@ -7,7 +7,12 @@ from torch.nn import functional as F
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from hf_audio_ssl.modules import state_space
-from hf_audio_ssl.modules.state_space import BidirectionalMamba, SelectiveStateSpace, scan_through_kernel, selective_scan
+from hf_audio_ssl.modules.state_space import (
+    BidirectionalMamba,
+    SelectiveStateSpace,
+    scan_through_kernel,
+    selective_scan,
+)
 
 DIRECTIONS = pytest.mark.parametrize("reverse", [False, True])
 
