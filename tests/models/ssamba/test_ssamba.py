@@ -1,5 +1,5 @@
 # Copyright 2026 The hf_audio_ssl team. Licensed under the Apache License, Version 2.0.
-"""What is particular to SSAMBA. Shared behaviour: tests/models/test_methods.py; the original's numbers: tests/parity."""
+"""What only SSAMBA does. Shared behaviour: tests/models/test_methods.py; numbers of the original: tests/parity."""
 
 from pathlib import Path
 
