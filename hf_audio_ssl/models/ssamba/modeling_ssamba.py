@@ -212,6 +212,10 @@ class SsambaModel(SsambaPreTrainedModel):
     def input_steps_per_frame(self) -> int:
         return self.config.time_stride
 
+    @property
+    def receptive_field(self) -> int:
+        return self.config.patch_size
+
     def split_tokens(self, hidden_states, attention_mask=None):
         tokens = hidden_states[:, 1:].unflatten(1, (self.config.num_mel_patches, -1)).transpose(1, 2)
         if attention_mask is None:
