@@ -57,12 +57,14 @@ class AudioSSLPreTrainedModel(PreTrainedModel):
         elif tag == "torch_default":
             init.kaiming_uniform_(module.weight, a=math.sqrt(5))
             bound = 1 / math.sqrt(module.weight[0].numel())
-            init.uniform_(module.bias, -bound, bound)
+            if module.bias is not None:
+                init.uniform_(module.bias, -bound, bound)
         elif tag == "xavier_uniform":
             # as if the kernel were one matrix (out, in * height * width)
             bound = math.sqrt(6 / (module.weight.shape[0] + module.weight[0].numel()))
             init.uniform_(module.weight, -bound, bound)
-            init.zeros_(module.bias)
+            if module.bias is not None:
+                init.zeros_(module.bias)
         elif tag == "trunc_normal":
             init.trunc_normal_(module.weight, std=self.config.initializer_range)
             init.zeros_(module.bias)
@@ -74,6 +76,16 @@ class AudioSSLPreTrainedModel(PreTrainedModel):
     def teacher_pairs(self) -> list[tuple[nn.Module, nn.Module]]:
         """(teacher, student) modules. A teacher that a checkpoint does not hold starts as a copy of its student."""
         return []
+
+    def frozen_modules(self) -> list[nn.Module]:
+        """Submodules that take no gradient and stay in evaluation mode: EMA teachers, and what a method adds."""
+        return [teacher for teacher, _ in self.teacher_pairs()]
+
+    def train(self, mode: bool = True):
+        super().train(mode)
+        for module in self.frozen_modules():
+            module.eval()
+        return self
 
     def after_optimizer_step(self, step: int) -> None:
         """Called by the training loop once `step` optimizer updates are complete: teachers, temperatures, queues."""
@@ -88,8 +100,8 @@ class AudioSSLPreTrainedModel(PreTrainedModel):
         for teacher, student in orphans:
             teacher.load_state_dict(student.state_dict())
         # loading puts new parameters in the place of the frozen ones
-        for teacher, _ in self.teacher_pairs():
-            teacher.requires_grad_(False)
+        for module in self.frozen_modules():
+            module.requires_grad_(False)
 
     # -- embeddings ---------------------------------------------------------------------------------------------------
 

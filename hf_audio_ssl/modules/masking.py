@@ -44,6 +44,20 @@ def inverse_block_mask(
     return torch.ones(batch_size, length, dtype=torch.bool, device=device).scatter_(1, keep, False)
 
 
+def random_mask(
+    batch_size: int,
+    length: int,
+    mask_ratio: float,
+    *,
+    device: torch.device | str | None = None,
+    generator: torch.Generator | None = None,
+) -> Tensor:
+    """Keeps int(length (1 - mask_ratio)) positions, each choice equally likely (MAE). (batch_size, length)."""
+    order = torch.rand(batch_size, length, device=device, generator=generator)
+    keep = order.topk(num_visible(length, mask_ratio), dim=1).indices
+    return torch.ones(batch_size, length, dtype=torch.bool, device=device).scatter_(1, keep, False)
+
+
 def num_visible(length: int, mask_ratio: float) -> int:
     """int(length (1 - mask_ratio)) in double precision, rounding down as the originals do: 320 and 0.8 give 63."""
     return int(length * (1 - mask_ratio))

@@ -11,7 +11,7 @@ from transformers import PreTrainedConfig
 
 from hf_audio_ssl.modules.decoders import ConvDecoder2d
 from hf_audio_ssl.modules.ema import ema_update, make_teacher
-from hf_audio_ssl.modules.patch_embed import PatchEmbedding, patch_attention_mask
+from hf_audio_ssl.modules.patch_embed import PatchEmbedding, patch_attention_mask, patchify
 from hf_audio_ssl.modules.positional import sincos_table, sincos_table_2d
 from hf_audio_ssl.modules.transformer import DropPath, SelfAttention, TransformerLayer
 
@@ -46,6 +46,11 @@ def test_patches_are_time_major_and_the_tail_is_dropped():
         for f in range(2):
             cell = x[:, 4 * t : 4 * t + 4, 4 * f : 4 * f + 4]
             torch.testing.assert_close(patches[:, 2 * t + f], cell.flatten(1))
+
+
+def test_patch_embedding_is_a_linear_map_of_the_patches():
+    embedding, x = PatchEmbedding(4, 5, bias=False), torch.randn(2, 11, 8)
+    torch.testing.assert_close(embedding(x), patchify(x, 4) @ embedding.projection.weight.flatten(1).T)
 
 
 @pytest.mark.parametrize("shape", [(2, 3, 8), (2, 8), (2, 0, 8), (1, 1, 16, 8)])

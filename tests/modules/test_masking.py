@@ -8,6 +8,7 @@ from hf_audio_ssl.modules.masking import (
     gather_tokens,
     inverse_block_mask,
     num_visible,
+    random_mask,
     scatter_tokens,
     visible_indices,
 )
@@ -160,3 +161,9 @@ def test_gather_then_scatter_puts_tokens_back():
         assert torch.equal(seen[row], expanded[row][~mask[row]])
     restored = scatter_tokens(torch.zeros(4, 6, 3), index, seen)
     assert torch.equal(restored, expanded * ~mask[..., None])
+
+
+def test_random_masks_keep_every_position_equally_often():
+    mask = random_mask(DRAWS, 12, 0.75, generator=torch.Generator().manual_seed(0))
+    assert set((~mask).sum(dim=1).tolist()) == {3}
+    torch.testing.assert_close((~mask).float().mean(dim=0), torch.full((12,), 0.25), atol=0.04, rtol=0)
