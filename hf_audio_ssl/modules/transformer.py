@@ -109,13 +109,15 @@ class TransformerLayer(GradientCheckpointingLayer):
     branches are added to (DeepNorm, arXiv 2203.00555).
     """
 
+    attention_class = SelfAttention
+    mlp_class = FeedForward
     residual_scale = 1.0
 
     def __init__(self, config, layer_index: int, norm_first: bool = False):
         super().__init__()
         self.norm_first = norm_first
-        self.attention = SelfAttention(config)
-        self.mlp = FeedForward(config)
+        self.attention = self.attention_class(config)
+        self.mlp = self.mlp_class(config)
         self.norm1 = nn.LayerNorm(config.hidden_size, eps=config.layer_norm_eps)
         self.norm2 = nn.LayerNorm(config.hidden_size, eps=config.layer_norm_eps)
         self.dropout = nn.Dropout(config.hidden_dropout_prob)
