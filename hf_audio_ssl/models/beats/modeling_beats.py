@@ -514,7 +514,8 @@ class BeatsForPreTraining(BeatsPreTrainedModel):
         if isinstance(tokenizer, str):
             tokenizer = BeatsTokenizer.from_pretrained(tokenizer)
         fields = tokenizer.config.tokenizer_fields()
-        model = cls(BeatsConfig(**{**fields, **config, "tokenizer_config": fields}))
+        config |= {"tokenizer_config": fields, "codebook_size": tokenizer.config.codebook_size}
+        model = cls(BeatsConfig(**{**fields, **config}))
         own = model.tokenizer.state_dict()
         model.tokenizer.load_state_dict({name: x for name, x in tokenizer.state_dict().items() if name in own})
         return model
