@@ -1,5 +1,5 @@
 # Copyright 2026 The hf_audio_ssl team. Licensed under the Apache License, Version 2.0.
-"""What is particular to BEATs. Shared behaviour: tests/models/test_methods.py; the original's numbers: tests/parity."""
+"""What is particular to BEATs. Shared behaviour: tests/models/test_methods.py; original numbers: tests/parity."""
 
 from pathlib import Path
 
