@@ -48,10 +48,20 @@ def test_visible_patches_keep_their_places():
         torch.testing.assert_close(first, model(values[:, :32]).last_hidden_state, atol=1e-5, rtol=1e-4)
         shifted = model(values.roll(16, dims=1), visible=visible + 2).last_hidden_state
         torch.testing.assert_close(shifted, first, atol=1e-5, rtol=1e-4)
-        # the second row one row later: the distance between the two counts
-        apart = torch.cat([values[:, :16], values[:, :32]], dim=1)
-        spread = model(apart, visible=torch.tensor([0, 1, 4, 5]).expand(3, -1)).last_hidden_state
-    assert (spread - first).abs().max() > 1e-3
+
+
+def test_position_bias_counts_hidden_patches():
+    """Without the convolution, only the bias tells where a patch stands: attention to a row farther off differs."""
+    model, values = TESTER.model("AutoModel"), TESTER.inputs()["input_values"]
+    apart = torch.cat([values[:, :16], values[:, :32]], dim=1)  # the second row comes one row later
+    with torch.no_grad():
+        model.encoder.position_convolution.gain.zero_()
+        model.encoder.relative_position.embedding.weight.mul_(50)
+        far = model(apart, visible=torch.tensor([0, 1, 4, 5]).expand(3, -1)).last_hidden_state
+        assert (far - model(values[:, :32]).last_hidden_state).abs().max() > 1e-3
+        model.encoder.relative_position.embedding.weight.zero_()
+        flat = model(apart, visible=torch.tensor([0, 1, 4, 5]).expand(3, -1)).last_hidden_state
+        torch.testing.assert_close(flat, model(values[:, :32]).last_hidden_state, atol=1e-5, rtol=1e-4)
 
 
 def test_layers_see_visible_patches_only_and_hidden_ones_leave_no_trace():
