@@ -42,6 +42,11 @@ def test_sizes_come_from_the_checkpoint(checkpoint, settings):
     assert not config.mask_padding
 
 
+def test_a_teacher_that_is_never_frozen(checkpoint, settings):
+    settings["model"]["freeze_teacher_step"] = -1
+    assert SCRIPT.convert(checkpoint, settings).config.freeze_teacher_step is None
+
+
 def test_teacher_of_the_file_is_kept_and_an_absent_one_restarts(checkpoint, settings):
     model = SCRIPT.convert(checkpoint, settings)
     student = model.dinosr.encoder.state_dict()

@@ -345,6 +345,7 @@ def test_mask_of_another_shape():
         (dict(mask_feature_prob=1.5), "mask_feature_prob=1.5"),
         (dict(layerdrop=1.0), r"layerdrop=1.0: expected a value in \[0, 1\)"),
         (dict(codebook_decay=1.0), "codebook_decay=1.0"),
+        (dict(freeze_teacher_step=0), "freeze_teacher_step=0: expected at least 1, or None"),
         (dict(drop_path_rate=0.1), "drop_path_rate=0.1: DinoSR has layerdrop instead"),
         (dict(ema_decay=0.99, ema_end_decay=0.9), "ema_decay=0.99, ema_end_decay=0.9"),
     ],
