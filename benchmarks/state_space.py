@@ -7,7 +7,7 @@ python benchmarks/state_space.py --device cuda --batch_size 2            # mamba
 python benchmarks/state_space.py --scan                                  # the scan alone, against one step at a time
 
 Every measurement has a process of its own, so that its peak memory is its own: what the process has at its peak beyond
-the loaded model and its input. Time is that of the fastest of `--repetitions` runs after a warm-up (CPU time on a CPU).
+the loaded model and its input. Time (on a CPU, CPU time) is the fastest of `--repetitions` runs after a warm-up.
 """
 
 import argparse
