@@ -148,17 +148,19 @@ class RandomProjectionQuantizer(nn.Module):
 
     def __init__(self, input_size: int, num_codes: int, dim: int, seed: int = 0):
         super().__init__()
+        self.sizes = (input_size, num_codes, dim)
         self.seed = seed
-        self.register_buffer("projection", torch.empty(dim, input_size))
-        self.register_buffer("codebook", torch.empty(num_codes, dim))
+        projection, codebook = self.initial_values()
+        self.register_buffer("projection", projection)
+        self.register_buffer("codebook", codebook)
 
     def initial_values(self) -> tuple[Tensor, Tensor]:
         """Xavier-normal projection; codes uniform on the unit sphere."""
-        generator = torch.Generator().manual_seed(self.seed)
-        dim, input_size = self.projection.shape
+        input_size, num_codes, dim = self.sizes
+        generator = torch.Generator("cpu").manual_seed(self.seed)
         options = {"generator": generator, "device": "cpu", "dtype": torch.float32}
         projection = torch.randn(dim, input_size, **options) * (2 / (dim + input_size)) ** 0.5
-        return projection, F.normalize(torch.randn(self.codebook.shape, **options), dim=1)
+        return projection, F.normalize(torch.randn(num_codes, dim, **options), dim=1)
 
     @torch.no_grad()
     def forward(self, vectors: Tensor) -> Tensor:
