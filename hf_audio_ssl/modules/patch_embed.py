@@ -42,3 +42,9 @@ def patchify(spectrogram: Tensor, patch_size: int) -> Tensor:
     frames = spectrogram.shape[1] // patch_size * patch_size
     x = spectrogram[:, :frames].unflatten(2, (-1, patch_size)).unflatten(1, (-1, patch_size))
     return x.transpose(2, 3).flatten(3).flatten(1, 2)
+
+
+def unpatchify(patches: Tensor, patch_size: int, num_mel_patches: int) -> Tensor:
+    """The inverse: (batch, patches, patch_size^2) -> (batch, time patches * patch_size, mels)."""
+    x = patches.unflatten(2, (patch_size, patch_size)).unflatten(1, (-1, num_mel_patches))
+    return x.transpose(2, 3).flatten(3).flatten(1, 2)

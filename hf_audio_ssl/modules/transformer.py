@@ -88,6 +88,17 @@ class FeedForward(nn.Module):
         return self.fc2(self.activation(self.fc1(hidden_states)))
 
 
+def tag_xavier(module: nn.Module) -> None:
+    """Marks the linear layers below `module` for MAE's initialisation: Xavier-uniform, q, k and v as one matrix."""
+    for child in module.modules():
+        if isinstance(child, nn.Linear) and not hasattr(child, "_ssl_init"):
+            child._ssl_init = "xavier_uniform"
+    for child in module.modules():
+        if isinstance(child, SelfAttention):
+            for projection in (child.q_proj, child.k_proj, child.v_proj):
+                projection._ssl_init = "xavier_uniform_qkv"
+
+
 class DropPath(nn.Module):
     """Drops the whole residual branch of a sample with probability `p` while training, and rescales the others."""
 

@@ -99,6 +99,9 @@ class FinetuningArguments(TrainingArguments):
     specaug_ratio: float = field(
         default=0.0, metadata={"help": "Largest share of frames and of mels hidden; 0 = none."}
     )
+    specaug_mel_ratio: float | None = field(
+        default=None, metadata={"help": "Largest share of mels hidden, where it is not specaug_ratio."}
+    )
     roll: bool = field(default=False, metadata={"help": "Rotate waveforms in time and vary their level."})
     noise: bool = field(default=False, metadata={"help": "Noise and a small shift on features (Speech Commands)."})
     weighted_sampling: bool = field(default=False, metadata={"help": "Draw clips of rare classes more often."})
@@ -133,10 +136,12 @@ class FinetuningArguments(TrainingArguments):
             ("eval_share", 0, 1),
             ("mixup_prob", 0, 1),
             ("specaug_ratio", 0, 1),
+            ("specaug_mel_ratio", 0, 1),
             ("layer_decay", 0, 1),
         ):
-            if not low <= getattr(self, name) <= high:
-                raise ValueError(f"`{name}` must lie between {low} and {high}, got {getattr(self, name)}")
+            value = getattr(self, name)
+            if value is not None and not low <= value <= high:
+                raise ValueError(f"`{name}` must lie between {low} and {high}, got {value}")
         if self.mixup_alpha < 0:
             raise ValueError(f"`mixup_alpha` must not be negative, got {self.mixup_alpha}")
         if self.lora and self.layer_decay != 1:
@@ -279,14 +284,19 @@ class FinetuningTrainer(Trainer):
     def _augment(self, features: Tensor, targets: Tensor) -> tuple[Tensor, Tensor]:
         """Noise, then mixup, then SpecAugment on `(batch, ...)` features and `(batch, classes)` targets."""
         args = self.args
+        if features.ndim == 2 and (args.noise or args.specaug_ratio > 0):
+            raise ValueError(
+                f"noise={args.noise}, specaug_ratio={args.specaug_ratio}: this model takes waveforms, not spectrograms"
+            )
         if args.noise:
             features = noise_and_roll(features)
         if args.mixup_alpha > 0:
             lam = sample_beta(args.mixup_alpha, args.mixup_alpha, device=features.device)
             skip = torch.rand((), device=features.device) >= args.mixup_prob
             features, targets = mixup(features, targets, lam.masked_fill(skip, 1.0))
-        if args.specaug_ratio > 0:
-            features = spec_augment(features, freq_ratio=args.specaug_ratio, time_ratio=args.specaug_ratio)
+        mel_ratio = args.specaug_ratio if args.specaug_mel_ratio is None else args.specaug_mel_ratio
+        if args.specaug_ratio > 0 or mel_ratio > 0:
+            features = spec_augment(features, freq_ratio=mel_ratio, time_ratio=args.specaug_ratio)
         return features, targets
 
     def compute_loss(self, model, inputs: dict, return_outputs: bool = False, num_items_in_batch=None):
