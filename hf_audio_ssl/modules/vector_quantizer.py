@@ -91,25 +91,25 @@ class EMAQuantizer(nn.Module):
         if distributed.is_available() and distributed.is_initialized():
             distributed.broadcast(means, src=0)
         means, counts = spherical_kmeans(vectors * weight[:, None], means, self.kmeans_iterations)
-        self.codebook.copy_(means)
-        self.initial_counts.copy_(counts)
-        self.initialised.fill_(1.0)
-        self._started = True
+        self._started = bool(torch.isfinite(means).all())  # the next batch is better, it is hoped
+        if self._started:
+            self.codebook.copy_(means)
+            self.initial_counts.copy_(counts)
+            self.initialised.fill_(1.0)
 
     @torch.no_grad()
     def follow(self, vectors: Tensor, labels: Tensor, weight: Tensor) -> None:
         """One step of the moving averages."""
-        counts = all_reduce_sum(code_counts(labels, len(self.codebook), weight))
-        sums = torch.zeros_like(self.codebook).index_add_(0, labels, vectors * weight[:, None])
-        sums = all_reduce_sum(sums)
-        means = torch.where(counts[:, None] > 0, F.normalize(sums, dim=1), self.codebook)
-        codebook = F.normalize(torch.lerp(means, self.codebook, self.decay), dim=1)
+        old = self.codebook.float()
+        counts = all_reduce_sum(code_counts(labels, len(old), weight))
+        sums = all_reduce_sum(torch.zeros_like(old).index_add_(0, labels, vectors * weight[:, None]))
+        means = torch.where(counts[:, None] > 0, F.normalize(sums, dim=1), old)
+        new = F.normalize(torch.lerp(means, old, self.decay), dim=1)
         # a step whose loss is not finite is skipped, and must leave no trace
-        finite = torch.isfinite(codebook).all()
-        self.codebook.copy_(torch.where(finite, codebook, self.codebook))
-        self.cluster_size.copy_(
-            torch.where(finite, torch.lerp(counts, self.cluster_size, self.decay), self.cluster_size)
-        )
+        finite = torch.isfinite(new).all()
+        self.codebook.copy_(torch.where(finite, new, old))
+        size = self.cluster_size.float()
+        self.cluster_size.copy_(torch.where(finite, torch.lerp(counts, size, self.decay), size))
 
     def forward(
         self, vectors: Tensor, valid: Tensor | None = None, kmeans_indices: Tensor | None = None

@@ -97,7 +97,10 @@ def test_padding_changes_neither_loss_nor_codebook():
 def test_evaluation_and_steps_that_are_not_finite_leave_no_trace():
     vectors, _ = blobs()
     quantizer = EMAQuantizer(3, 8)
+    quantizer(vectors * float("nan"))
+    assert not quantizer.initialised and not quantizer.codebook.any()
     quantizer(vectors)
+    assert quantizer.initialised and quantizer.codebook.isfinite().all()
     before = {name: buffer.clone() for name, buffer in quantizer.named_buffers()}
     quantizer(vectors * float("nan"))
     quantizer.eval()(vectors + 1)
