@@ -91,7 +91,7 @@ class EMAQuantizer(nn.Module):
         if distributed.is_available() and distributed.is_initialized():
             distributed.broadcast(means, src=0)
         means, counts = spherical_kmeans(vectors * weight[:, None], means, self.kmeans_iterations)
-        self._started = bool(torch.isfinite(means).all())  # the next batch is better, it is hoped
+        self._started = bool(torch.isfinite(means).all())  # if not, the next batch tries again
         if self._started:
             self.codebook.copy_(means)
             self.initial_counts.copy_(counts)
