@@ -236,7 +236,7 @@ class BeatsLayers(nn.Module):
         bias = None if self.relative_position is None else self.relative_position(length, visible)
         mask = None if valid is None else valid[:, None, None, :]
         for layer in self.layers:
-            if self.gradient_decay_ratio != 1:
+            if self.gradient_decay_ratio != 1 and x.requires_grad:
                 x = decay_gradient(x, self.gradient_decay_ratio)
             y = layer(x, mask, bias, **kwargs)
             if self.training and self.layerdrop:
