@@ -42,6 +42,10 @@ class AudioSSLConfig(PreTrainedConfig):
         # a ValueError stays one here; `strict` asks again later, and would wrap it in an exception that is none
         self.validate_architecture()
 
+    def part(self, prefix: str) -> "ConfigPart":
+        """What a part of the model with sizes of its own, such as a decoder, hands to the shared modules."""
+        return ConfigPart(self, prefix)
+
     def require(self, condition: bool, message: str) -> None:
         """Part of `validate_architecture`: raises `ValueError(message)` unless `condition` holds."""
         if not condition:
@@ -54,3 +58,19 @@ class AudioSSLConfig(PreTrainedConfig):
         )
         for name in ("hidden_dropout_prob", "attention_probs_dropout_prob", "drop_path_rate"):
             self.require(0 <= getattr(self, name) < 1, f"{name}={getattr(self, name)}: expected a value in [0, 1)")
+
+
+class ConfigPart:
+    """`ConfigPart(config, "decoder_").hidden_size` is `config.decoder_hidden_size`; what has no such name is the
+    whole's, and follows it (the attention implementation may change later).
+    """
+
+    def __init__(self, whole: AudioSSLConfig, prefix: str):
+        self.whole = whole
+        self.prefix = prefix
+
+    def __getattr__(self, name):
+        if name.startswith("__") or "whole" not in self.__dict__:  # asked while being copied or unpickled
+            raise AttributeError(name)
+        own = self.prefix + name
+        return getattr(self.whole, own if hasattr(self.whole, own) else name)

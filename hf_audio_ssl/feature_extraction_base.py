@@ -62,7 +62,93 @@ def _as_wave(clip, index: int, device) -> Tensor:
     return wave.to(device=device, dtype=torch.float32)
 
 
-class MelFeatureExtractor(SequenceFeatureExtractor):
+class AudioFeatureExtractor(SequenceFeatureExtractor):
+    """What extractors share: checks, lengths, padding, masks. A subclass makes features (`extract`) and finishes them
+    once they are padded (`finish`).
+    """
+
+    model_input_names = ["input_values"]
+    # samples that a step of `input_values` covers, and from one step to the next
+    window_samples: int
+    step_samples: int
+    # the unit of `max_length`, for messages
+    unit: str
+
+    def num_frames(self, samples: int) -> int:
+        """Steps of `input_values` of a clip of `samples` samples before padding."""
+        return 0 if samples < self.window_samples else 1 + (samples - self.window_samples) // self.step_samples
+
+    def min_samples(self, padding: bool | str) -> int:
+        """Samples of the shortest clip that `__call__` takes with this `padding`."""
+        raise NotImplementedError
+
+    def extract(self, waves: list[Tensor]) -> tuple[Tensor, Tensor]:
+        """Waves (samples_i,) -> features (batch, steps, ...), padded somehow, and step counts (batch,)."""
+        raise NotImplementedError
+
+    def finish(self, features: Tensor, real: Tensor) -> Tensor:
+        """Padded or cut features (batch, steps, ...) and real steps (batch, steps) -> `input_values`."""
+        raise NotImplementedError
+
+    def features(
+        self,
+        raw_speech,
+        sampling_rate: int | None,
+        padding: bool | str,
+        max_length: int | None,
+        truncation: bool,
+        pad_to_multiple_of: int | None,
+        return_attention_mask: bool | None,
+        return_tensors: str | None,
+        device: str | torch.device | None,
+    ) -> BatchFeature:
+        """`__call__`, whose defaults are the subclass's."""
+        if padding not in (True, False, "max_length", "longest", "do_not_pad"):
+            raise ValueError(
+                f"padding: got {padding!r}, expected 'max_length', 'longest' (True) or 'do_not_pad' (False)"
+            )
+        for name, value in (("max_length", max_length), ("pad_to_multiple_of", pad_to_multiple_of)):
+            if value is not None and (isinstance(value, bool) or not isinstance(value, int) or value < 1):
+                raise ValueError(f"{name}: got {value!r}, expected a positive number of {self.unit}")
+        if return_tensors not in (None, "pt", "np"):
+            raise ValueError(f"return_tensors: got {return_tensors!r}, expected 'pt', 'np' or None")
+        waves = as_waves(raw_speech, sampling_rate, self.sampling_rate, device)
+        self.check_length(min(len(wave) for wave in waves), padding)
+
+        features, counts = self.extract(waves)
+        limit = max_length or self.max_length
+        length = limit if padding == "max_length" else features.shape[1]
+        if truncation:
+            length = min(length, limit)
+        elif padding == "max_length":
+            length = max(length, features.shape[1])
+        if padding in (False, "do_not_pad") and len({min(c, length) for c in counts.tolist()}) > 1:
+            raise ValueError(
+                f"raw_speech: got clips of {counts.tolist()} {self.unit}, expected equal lengths with padding=False"
+            )
+        if pad_to_multiple_of:
+            length += -length % pad_to_multiple_of
+        if features.shape[1] > length:
+            features = features[:, :length]
+        elif features.shape[1] < length:
+            trailing = (0, 0) * (features.ndim - 2)
+            features = torch.nn.functional.pad(features, (*trailing, 0, length - features.shape[1]))
+        real = torch.arange(length, device=features.device) < counts[:, None]
+
+        batch = {"input_values": self.finish(features, real)}
+        if self.return_attention_mask if return_attention_mask is None else return_attention_mask:
+            batch["attention_mask"] = real.to(torch.int32)
+        if return_tensors != "pt":
+            batch = {name: value.cpu().numpy() for name, value in batch.items()}
+        return BatchFeature(batch)
+
+    def check_length(self, samples: int, padding: bool | str) -> None:
+        """Raises `ValueError` if the shortest clip, of `samples` samples, is too short."""
+        if samples < (needed := self.min_samples(padding)):
+            raise ValueError(f"raw_speech: got a clip of {samples} samples, expected at least {needed}")
+
+
+class MelFeatureExtractor(AudioFeatureExtractor):
     """Waveform -> Kaldi log-mel spectrogram -> pad or cut -> (x - mean) / (2 std).
 
     Args:
@@ -76,7 +162,7 @@ class MelFeatureExtractor(SequenceFeatureExtractor):
         pad_value: value of padded frames, in the log-mel domain *before* normalisation.
     """
 
-    model_input_names = ["input_values"]
+    unit = "frames"
 
     def __init__(
         self,
@@ -117,11 +203,25 @@ class MelFeatureExtractor(SequenceFeatureExtractor):
         self.min_frames = min_frames
         self.pad_value = pad_value
 
-    def num_frames(self, samples: int) -> int:
-        """Frames of a clip of `samples` samples before padding."""
-        window = int(self.sampling_rate * self.frame_length * 0.001)
-        shift = int(self.sampling_rate * self.frame_shift * 0.001)
-        return 0 if samples < window else 1 + (samples - window) // shift
+    @property
+    def window_samples(self) -> int:
+        return int(self.sampling_rate * self.frame_length * 0.001)
+
+    @property
+    def step_samples(self) -> int:
+        return int(self.sampling_rate * self.frame_shift * 0.001)
+
+    def min_samples(self, padding):
+        frames = 1 if padding == "max_length" else self.min_frames
+        return self.window_samples + (frames - 1) * self.step_samples
+
+    def check_length(self, samples, padding):
+        if samples < self.min_samples(padding):
+            needed = 1 if padding == "max_length" else self.min_frames
+            raise ValueError(
+                f"raw_speech: got a clip of {samples} samples ({self.num_frames(samples)} frames), expected "
+                f"at least {needed} frames of {self.frame_length:g} ms every {self.frame_shift:g} ms"
+            )
 
     def log_mel(self, waves: list[Tensor]) -> tuple[Tensor, Tensor]:
         """Waves (samples_i,) -> log mel (batch, frames, num_mel_bins), not normalised, and frame counts (batch,)."""
@@ -172,50 +272,122 @@ class MelFeatureExtractor(SequenceFeatureExtractor):
             ValueError: see `as_waves`; a clip that is shorter than one window, or, where nothing pads it, than
                 `min_frames`; unknown `padding`; clips of different lengths without padding.
         """
-        if padding not in (True, False, "max_length", "longest", "do_not_pad"):
-            raise ValueError(
-                f"padding: got {padding!r}, expected 'max_length', 'longest' (True) or 'do_not_pad' (False)"
-            )
-        for name, value in (("max_length", max_length), ("pad_to_multiple_of", pad_to_multiple_of)):
-            if value is not None and (isinstance(value, bool) or not isinstance(value, int) or value < 1):
-                raise ValueError(f"{name}: got {value!r}, expected a positive number of frames")
-        if return_tensors not in (None, "pt", "np"):
-            raise ValueError(f"return_tensors: got {return_tensors!r}, expected 'pt', 'np' or None")
-        waves = as_waves(raw_speech, sampling_rate, self.sampling_rate, device)
-        shortest = self.num_frames(min(len(wave) for wave in waves))
-        needed = 1 if padding == "max_length" else self.min_frames
-        if shortest < needed:
-            raise ValueError(
-                f"raw_speech: got a clip of {min(len(wave) for wave in waves)} samples ({shortest} frames), expected "
-                f"at least {needed} frames of {self.frame_length:g} ms every {self.frame_shift:g} ms"
-            )
+        return self.features(
+            raw_speech,
+            sampling_rate,
+            padding,
+            max_length,
+            truncation,
+            pad_to_multiple_of,
+            return_attention_mask,
+            return_tensors,
+            device,
+        )
 
-        features, counts = self.log_mel(waves)
-        limit = max_length or self.max_length
-        length = limit if padding == "max_length" else features.shape[1]
-        if truncation:
-            length = min(length, limit)
-        elif padding == "max_length":
-            length = max(length, features.shape[1])
-        if padding in (False, "do_not_pad") and len({min(c, length) for c in counts.tolist()}) > 1:
-            raise ValueError(
-                f"raw_speech: got clips of {counts.tolist()} frames, expected equal lengths with padding=False"
-            )
-        if pad_to_multiple_of:
-            length += -length % pad_to_multiple_of
-        if features.shape[1] > length:
-            features = features[:, :length]
-        elif features.shape[1] < length:
-            features = torch.nn.functional.pad(features, (0, 0, 0, length - features.shape[1]))
-        real = torch.arange(length, device=features.device) < counts[:, None]
+    def extract(self, waves):
+        return self.log_mel(waves)
+
+    def finish(self, features, real):
         if self.pad_value:
             features = features.masked_fill(~real[..., None], self.pad_value)
         # padded frames are normalised too: the originals pad before they normalise
-        features = features.sub_(self.mean).div_(2 * self.std)
+        return features.sub_(self.mean).div_(2 * self.std)
 
-        batch = {"input_values": features}
-        if self.return_attention_mask if return_attention_mask is None else return_attention_mask:
-            batch["attention_mask"] = real.to(torch.int32)
-        if return_tensors != "pt":
-            batch = {name: value.cpu().numpy() for name, value in batch.items()}
-        return BatchFeature(batch)
+
+class WaveformFeatureExtractor(AudioFeatureExtractor):
+    """Waveform -> mean 0 and variance 1 over each clip -> pad.
+
+    Args:
+        sampling_rate: hertz.
+        max_length: samples that `padding="max_length"` pads and `truncation` cuts to, and the window in which `encode`
+            takes longer clips.
+        do_normalize: (x - mean) / sqrt(variance + eps) over the real samples of each clip, before any cut.
+        eps: added to the variance.
+        min_length: samples of the shortest clip that is taken; the receptive field of the model's first frame.
+        padding_value: value of padded samples, after normalisation.
+        return_attention_mask: whether batches come with one by default.
+    """
+
+    unit = "samples"
+    window_samples = step_samples = 1
+
+    def __init__(
+        self,
+        sampling_rate: int = 16000,
+        max_length: int = 320000,
+        do_normalize: bool = True,
+        eps: float = 1e-5,
+        min_length: int = 400,
+        padding_value: float = 0.0,
+        return_attention_mask: bool = True,
+        **kwargs,
+    ):
+        kwargs.pop("feature_size", None)
+        super().__init__(
+            feature_size=1,
+            sampling_rate=sampling_rate,
+            padding_value=padding_value,
+            return_attention_mask=return_attention_mask,
+            **kwargs,
+        )
+        self.max_length = max_length
+        self.do_normalize = do_normalize
+        self.eps = eps
+        self.min_length = min_length
+
+    def min_samples(self, padding):
+        return self.min_length
+
+    def __call__(
+        self,
+        raw_speech: np.ndarray | Tensor | list,
+        sampling_rate: int | None = None,
+        padding: bool | str = "longest",
+        max_length: int | None = None,
+        truncation: bool = False,
+        pad_to_multiple_of: int | None = None,
+        return_attention_mask: bool | None = None,
+        return_tensors: str | None = "pt",
+        device: str | torch.device | None = None,
+        **kwargs,
+    ) -> BatchFeature:
+        """Features of one clip or a batch.
+
+        Args:
+            raw_speech: samples in [-1, 1], one channel: array or tensor (samples,), or a list of them.
+            sampling_rate: of `raw_speech`, in hertz. Required: a wrong rate is the commonest silent error.
+            padding: "longest" / True (to the longest clip), "max_length" (to `max_length` samples), False (clips of
+                equal length).
+            max_length: samples; `self.max_length` if None.
+            truncation: cut clips that are longer than `max_length`, keeping their start.
+            pad_to_multiple_of: samples.
+            device: where the features are computed and left.
+
+        Returns:
+            `input_values` (batch, samples), and `attention_mask` (batch, samples), 1 = real sample, if asked for.
+
+        Raises:
+            ValueError: see `as_waves`; a clip shorter than `min_length`; unknown `padding`; clips of different lengths
+                without padding.
+        """
+        return self.features(
+            raw_speech,
+            sampling_rate,
+            padding,
+            max_length,
+            truncation,
+            pad_to_multiple_of,
+            return_attention_mask,
+            return_tensors,
+            device,
+        )
+
+    def extract(self, waves):
+        if self.do_normalize:
+            # clip by clip, so that no other clip of the batch touches the sums
+            waves = [torch.nn.functional.layer_norm(wave, wave.shape, eps=self.eps) for wave in waves]
+        counts = torch.tensor([len(wave) for wave in waves], device=waves[0].device)
+        return torch.nn.utils.rnn.pad_sequence(waves, batch_first=True), counts
+
+    def finish(self, features, real):
+        return features.masked_fill(~real, self.padding_value) if self.padding_value else features

@@ -26,8 +26,9 @@ class FrameEmbeddings(NamedTuple):
 class AudioSSLPreTrainedModel(PreTrainedModel):
     """Base class of all models.
 
-    A base model (the encoder) implements `split_tokens` and `input_steps_per_frame`; a pre-training head with an EMA
-    teacher names it in `teacher_pairs` and updates it in `after_optimizer_step`.
+    A base model (the encoder) implements `split_tokens` and `input_steps_per_frame`, and where frames overlap
+    `receptive_field`; a pre-training head with an EMA teacher names it in `teacher_pairs` and updates it in
+    `after_optimizer_step`.
     """
 
     main_input_name = "input_values"
@@ -57,12 +58,16 @@ class AudioSSLPreTrainedModel(PreTrainedModel):
         elif tag == "torch_default":
             init.kaiming_uniform_(module.weight, a=math.sqrt(5))
             bound = 1 / math.sqrt(module.weight[0].numel())
-            init.uniform_(module.bias, -bound, bound)
-        elif tag == "xavier_uniform":
-            # as if the kernel were one matrix (out, in * height * width)
-            bound = math.sqrt(6 / (module.weight.shape[0] + module.weight[0].numel()))
+            if module.bias is not None:
+                init.uniform_(module.bias, -bound, bound)
+        elif tag in ("xavier_uniform", "xavier_uniform_qkv"):
+            # as if the kernel were one matrix (out, in * height * width); as if q, k and v were one of three times the
+            # height
+            outputs = module.weight.shape[0] * (3 if tag.endswith("qkv") else 1)
+            bound = math.sqrt(6 / (outputs + module.weight[0].numel()))
             init.uniform_(module.weight, -bound, bound)
-            init.zeros_(module.bias)
+            if module.bias is not None:
+                init.zeros_(module.bias)
         elif tag == "trunc_normal":
             init.trunc_normal_(module.weight, std=self.config.initializer_range)
             init.zeros_(module.bias)
@@ -74,6 +79,16 @@ class AudioSSLPreTrainedModel(PreTrainedModel):
     def teacher_pairs(self) -> list[tuple[nn.Module, nn.Module]]:
         """(teacher, student) modules. A teacher that a checkpoint does not hold starts as a copy of its student."""
         return []
+
+    def frozen_modules(self) -> list[nn.Module]:
+        """Submodules that take no gradient and stay in evaluation mode: EMA teachers, and what a method adds."""
+        return [teacher for teacher, _ in self.teacher_pairs()]
+
+    def train(self, mode: bool = True):
+        super().train(mode)
+        for module in self.frozen_modules():
+            module.eval()
+        return self
 
     def after_optimizer_step(self, step: int) -> None:
         """Called by the training loop once `step` optimizer updates are complete: teachers, temperatures, queues."""
@@ -88,8 +103,8 @@ class AudioSSLPreTrainedModel(PreTrainedModel):
         for teacher, student in orphans:
             teacher.load_state_dict(student.state_dict())
         # loading puts new parameters in the place of the frozen ones
-        for teacher, _ in self.teacher_pairs():
-            teacher.requires_grad_(False)
+        for module in self.frozen_modules():
+            module.requires_grad_(False)
 
     # -- embeddings ---------------------------------------------------------------------------------------------------
 
@@ -103,8 +118,19 @@ class AudioSSLPreTrainedModel(PreTrainedModel):
 
     @property
     def input_steps_per_frame(self) -> int:
-        """Steps of `input_values` along time per embedding frame."""
+        """Steps of `input_values` along time from one embedding frame to the next."""
         raise NotImplementedError
+
+    @property
+    def receptive_field(self) -> int:
+        """Steps of `input_values` that one frame is made of before attention, and the shortest input. More than
+        `input_steps_per_frame` where frames overlap: stacks of strided convolutions.
+        """
+        return self.input_steps_per_frame
+
+    def num_frames(self, steps: int) -> int:
+        """Embedding frames of an input of `steps` steps."""
+        return max((steps - self.receptive_field) // self.input_steps_per_frame + 1, 0)
 
     def own_feature_extractor(self):
         """The extractor saved beside the weights, or the method's default one."""
@@ -199,15 +225,23 @@ class AudioSSLPreTrainedModel(PreTrainedModel):
         if pool == "mean_std":
             merged = [x.flatten(0, 1) for x in merged]
             return torch.stack([torch.cat([x.mean(0), x.std(0, correction=0)]) for x in merged])
-        seconds = model.input_steps_per_frame * extractor.frame_shift / 1000
-        offset = (extractor.frame_length - extractor.frame_shift) / 2000
-        return [FrameEmbeddings(x, (torch.arange(len(x)) + 0.5) * seconds + offset) for x in merged]
+        shift, overlap = _frame_samples(model, extractor)
+        return [
+            FrameEmbeddings(x, ((torch.arange(len(x)) + 0.5) * shift + overlap / 2) / extractor.sampling_rate)
+            for x in merged
+        ]
+
+
+def _frame_samples(model, extractor) -> tuple[int, int]:
+    """Samples from one embedding frame to the next, and samples that two neighbours share."""
+    steps, step = model.input_steps_per_frame, extractor.step_samples
+    return steps * step, (model.receptive_field - steps) * step + extractor.window_samples - step
 
 
 def _window_in_frames(model, extractor, window: float | None, hop: float | None) -> tuple[int, int]:
     """Window and hop in embedding frames."""
-    seconds = model.input_steps_per_frame * extractor.frame_shift / 1000
-    span = extractor.max_length // model.input_steps_per_frame if window is None else round(window / seconds)
+    seconds = _frame_samples(model, extractor)[0] / extractor.sampling_rate
+    span = model.num_frames(extractor.max_length) if window is None else round(window / seconds)
     stride = max(span // 2, 1) if hop is None else round(hop / seconds)
     if not 1 <= stride <= span:
         raise ValueError(
@@ -219,17 +253,15 @@ def _window_in_frames(model, extractor, window: float | None, hop: float | None)
 
 def _cut(waves, model, extractor, span: int, stride: int) -> list[tuple[int, int, Tensor]]:
     """(clip, first embedding frame, samples) of every window; windows lie on the grid of embedding frames."""
-    steps = model.input_steps_per_frame
-    shift = extractor.sampling_rate * extractor.frame_shift / 1000
-    overhang = extractor.sampling_rate * (extractor.frame_length - extractor.frame_shift) / 1000
+    shift, overlap = _frame_samples(model, extractor)
     pieces = []
     for clip, wave in enumerate(waves):
-        total = max(extractor.num_frames(len(wave)) // steps, 1)
+        total = max(model.num_frames(extractor.num_frames(len(wave))), 1)
         for start in range(0, max(total - span, 0) + stride, stride) if total > span else (0,):
             if start >= total:
                 break
-            begin = int(start * steps * shift)
-            end = len(wave) if total <= span else int(begin + span * steps * shift + overhang)
+            begin = start * shift
+            end = len(wave) if total <= span else begin + span * shift + overlap
             pieces.append((clip, start, wave[begin:end]))
     return pieces
 

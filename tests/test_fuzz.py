@@ -96,7 +96,8 @@ def test_extractor_answers_or_raises_value_error(method):
         event("answered")
         answered += 1
         features = torch.as_tensor(result["input_values"])
-        assert features.ndim == 3 and features.shape[2] == extractor.num_mel_bins and features.shape[1] > 0
+        trailing = (extractor.num_mel_bins,) if hasattr(extractor, "num_mel_bins") else ()
+        assert features.shape[2:] == trailing and features.ndim >= 2 and features.shape[1] > 0
         assert features.isfinite().all()
         if "attention_mask" in result:
             mask = torch.as_tensor(result["attention_mask"])

@@ -35,8 +35,10 @@ def corpus_statistics(
         `{"mean", "std", "clips", "frames", "seconds", "skipped"}`.
 
     Raises:
-        ValueError: the corpus has no readable clip that is as long as a window.
+        ValueError: the corpus has no readable clip that is as long as a window; an extractor without a spectrogram.
     """
+    if not hasattr(feature_extractor, "log_mel"):
+        raise ValueError(f"feature_extractor: {type(feature_extractor).__name__} makes no spectrogram to measure")
     rate = feature_extractor.sampling_rate
     total = {"clips": 0, "skipped": 0}
     frames, values, mean, squares, seconds = 0, 0, 0.0, 0.0, 0.0

@@ -107,7 +107,7 @@ def _describe_corpus(
         # in the place of an unreadable clip another one comes: fit for training, but here it would count twice
         own = chunk["index"] == torch.arange(expected, expected + len(chunk["index"]))
         expected += len(own)
-        waves = [pad_to_one_patch(wave, feature_extractor) for wave, keep in zip(chunk["audio"], own) if keep]
+        waves = [pad_to_shortest(wave, feature_extractor) for wave, keep in zip(chunk["audio"], own) if keep]
         order = sorted(range(len(waves)), key=lambda i: len(waves[i]))
         rows.append(describe([waves[i] for i in order])[torch.as_tensor(order).argsort()])
         indices.append(chunk["index"][own])
@@ -122,12 +122,7 @@ def _describe_corpus(
     )
 
 
-def pad_to_one_patch(wave: Tensor, feature_extractor) -> Tensor:
-    """Pad a very short clip with silence to the shortest length that the model takes."""
-    extractor = feature_extractor
-    frames = getattr(extractor, "min_frames", 1)
-    window, shift = (
-        int(extractor.sampling_rate * ms / 1000) for ms in (extractor.frame_length, extractor.frame_shift)
-    )
-    missing = window + (frames - 1) * shift - len(wave)
+def pad_to_shortest(wave: Tensor, feature_extractor) -> Tensor:
+    """Pad a very short clip with silence to the shortest that the extractor takes."""
+    missing = feature_extractor.min_samples("longest") - len(wave)
     return torch.nn.functional.pad(wave, (0, missing)) if missing > 0 else wave

@@ -13,7 +13,7 @@ from transformers.utils import logging
 
 from hf_audio_ssl.audio import io
 from hf_audio_ssl.data.corpus import Corpus, open_corpus
-from hf_audio_ssl.evaluation.embeddings import pad_to_one_patch
+from hf_audio_ssl.evaluation.embeddings import pad_to_shortest
 
 logger = logging.get_logger(__name__)
 FORMATS = (".npz", ".safetensors", ".parquet")
@@ -97,7 +97,7 @@ def _readable(corpus: Corpus, indices: range, feature_extractor) -> Iterator[tup
         except io.AudioReadError as error:
             logger.warning(f"skipped: {error}")
         else:
-            yield corpus.path(i), pad_to_one_patch(torch.from_numpy(wave), feature_extractor)
+            yield corpus.path(i), pad_to_shortest(torch.from_numpy(wave), feature_extractor)
 
 
 def _write(output: Path, paths: list[str], embeddings: list[np.ndarray], times: list[np.ndarray]) -> None:

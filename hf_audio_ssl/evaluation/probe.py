@@ -15,6 +15,7 @@ from transformers import AutoFeatureExtractor, AutoModel, PreTrainedModel
 from hf_audio_ssl.data.corpus import Corpus, open_corpus
 from hf_audio_ssl.evaluation import scores
 from hf_audio_ssl.evaluation.embeddings import Embeddings, embed_corpus, mel_baseline
+from hf_audio_ssl.feature_extraction_base import MelFeatureExtractor
 
 Probe = Callable[..., dict[str, float]]
 
@@ -244,9 +245,11 @@ def run_probe(
 
     described = {}
     if baselines:
+        mel = extractor
+        if not isinstance(extractor, MelFeatureExtractor):
+            mel = MelFeatureExtractor(sampling_rate=extractor.sampling_rate, num_mel_bins=64)
         for statistic, name in (("mean", "mel mean"), ("mean_std", "mel mean + deviation")):
-            if hasattr(extractor, "num_mel_bins"):
-                described[name] = mel_baseline(corpus, extractor, statistic, num_workers=num_workers)
+            described[name] = mel_baseline(corpus, mel, statistic, num_workers=num_workers)
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(seed)
             untrained = AutoModel.from_config(encoder.config).to(encoder.device)

@@ -44,6 +44,46 @@ def inverse_block_mask(
     return torch.ones(batch_size, length, dtype=torch.bool, device=device).scatter_(1, keep, False)
 
 
+def random_mask(
+    batch_size: int,
+    length: int,
+    mask_ratio: float,
+    *,
+    device: torch.device | str | None = None,
+    generator: torch.Generator | None = None,
+) -> Tensor:
+    """Keeps int(length (1 - mask_ratio)) positions, each choice equally likely (MAE).
+
+    Returns:
+        Bool mask (batch_size, length). Raises `ValueError` if nothing would be visible.
+    """
+    count = num_visible(length, mask_ratio)
+    if not count:
+        raise ValueError(f"mask ratio {mask_ratio} leaves none of {length} positions visible")
+    keep = torch.rand(batch_size, length, device=device, generator=generator).topk(count, dim=1).indices
+    return torch.ones(batch_size, length, dtype=torch.bool, device=device).scatter_(1, keep, False)
+
+
+def row_column_mask(
+    batch_size: int,
+    grid: tuple[int, int],
+    row_ratio: float,
+    column_ratio: float,
+    *,
+    device: torch.device | str | None = None,
+    generator: torch.Generator | None = None,
+) -> Tensor:
+    """Masks whole rows and whole columns at random; the product of the numbers kept is visible.
+
+    Returns:
+        Bool mask (batch_size, rows * columns).
+    """
+    options = {"device": device, "generator": generator}
+    rows = random_mask(batch_size, grid[0], row_ratio, **options)
+    columns = random_mask(batch_size, grid[1], column_ratio, **options)
+    return (rows[:, :, None] | columns[:, None, :]).flatten(1)
+
+
 def num_visible(length: int, mask_ratio: float) -> int:
     """int(length (1 - mask_ratio)) in double precision, rounding down as the originals do: 320 and 0.8 give 63."""
     return int(length * (1 - mask_ratio))

@@ -10,10 +10,10 @@ class PatchEmbedding(nn.Module):
     Xavier-uniform over the flattened kernel, as in MAE.
     """
 
-    def __init__(self, patch_size: int, hidden_size: int):
+    def __init__(self, patch_size: int, hidden_size: int, bias: bool = True):
         super().__init__()
         self.patch_size = patch_size
-        self.projection = nn.Conv2d(1, hidden_size, kernel_size=patch_size, stride=patch_size)
+        self.projection = nn.Conv2d(1, hidden_size, kernel_size=patch_size, stride=patch_size, bias=bias)
         self.projection._ssl_init = "xavier_uniform"
 
     def forward(self, input_values: Tensor) -> Tensor:
@@ -33,3 +33,18 @@ def patch_attention_mask(attention_mask: Tensor, patch_size: int, num_mel_patche
     frames = attention_mask.shape[1] // patch_size * patch_size
     rows = attention_mask[:, :frames].bool().unflatten(1, (-1, patch_size)).all(dim=2)
     return rows.repeat_interleave(num_mel_patches, dim=1)
+
+
+def patchify(spectrogram: Tensor, patch_size: int) -> Tensor:
+    """(batch, frames, mels) -> (batch, patches, patch_size^2), time-major, each patch row by row; tail frames are
+    dropped.
+    """
+    frames = spectrogram.shape[1] // patch_size * patch_size
+    x = spectrogram[:, :frames].unflatten(2, (-1, patch_size)).unflatten(1, (-1, patch_size))
+    return x.transpose(2, 3).flatten(3).flatten(1, 2)
+
+
+def unpatchify(patches: Tensor, patch_size: int, num_mel_patches: int) -> Tensor:
+    """The inverse: (batch, patches, patch_size^2) -> (batch, time patches * patch_size, mels)."""
+    x = patches.unflatten(2, (patch_size, patch_size)).unflatten(1, (-1, num_mel_patches))
+    return x.transpose(2, 3).flatten(3).flatten(1, 2)

@@ -14,7 +14,9 @@ def sincos_table(index: Tensor, dim: int) -> Tensor:
     return torch.cat([angle.sin(), angle.cos()], dim=1)
 
 
-def sincos_table_2d(rows: int, columns: int, dim: int, *, rows_first: bool = False) -> Tensor:
+def sincos_table_2d(
+    rows: int, columns: int, dim: int, *, rows_first: bool = False, device: torch.device | str = "cpu"
+) -> Tensor:
     """Table (rows * columns, dim), row-major, float32: half of the dimensions encode the row, half the column.
 
     MAE's table has the column in the first half; `rows_first=True` swaps the halves. Raises `ValueError` unless 4
@@ -22,6 +24,6 @@ def sincos_table_2d(rows: int, columns: int, dim: int, *, rows_first: bool = Fal
     """
     if dim % 4:
         raise ValueError(f"dim={dim}: a two-dimensional sine-cosine table needs a multiple of 4")
-    row = sincos_table(torch.arange(rows, device="cpu"), dim // 2).repeat_interleave(columns, dim=0)
-    column = sincos_table(torch.arange(columns, device="cpu"), dim // 2).repeat(rows, 1)
+    row = sincos_table(torch.arange(rows, device=device), dim // 2).repeat_interleave(columns, dim=0)
+    column = sincos_table(torch.arange(columns, device=device), dim // 2).repeat(rows, 1)
     return torch.cat([row, column] if rows_first else [column, row], dim=1).float()

@@ -45,11 +45,20 @@ class SelfAttention(nn.Module):
         self.o_proj = nn.Linear(config.hidden_size, config.hidden_size)
 
     def forward(self, hidden_states: Tensor, attention_mask: Tensor | None = None, **kwargs) -> tuple[Tensor, Tensor]:
+        return self.attend(*self.project(hidden_states), attention_mask, **kwargs)
+
+    def project(self, hidden_states: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """Query, key and value, each (batch, heads, tokens, head_dim)."""
         shape = (*hidden_states.shape[:-1], -1, self.head_dim)
-        query, key, value = (
+        return tuple(
             projection(hidden_states).view(shape).transpose(1, 2)
             for projection in (self.q_proj, self.k_proj, self.v_proj)
         )
+
+    def attend(
+        self, query: Tensor, key: Tensor, value: Tensor, attention_mask: Tensor | None, **kwargs
+    ) -> tuple[Tensor, Tensor]:
+        """Output (batch, tokens, hidden_size) and, where the implementation has them, weights."""
         attend: Callable = ALL_ATTENTION_FUNCTIONS.get_interface(
             self.config._attn_implementation, eager_attention_forward
         )
@@ -79,6 +88,17 @@ class FeedForward(nn.Module):
         return self.fc2(self.activation(self.fc1(hidden_states)))
 
 
+def tag_xavier(module: nn.Module) -> None:
+    """Marks the linear layers below `module` for MAE's initialisation: Xavier-uniform, q, k and v as one matrix."""
+    for child in module.modules():
+        if isinstance(child, nn.Linear) and not hasattr(child, "_ssl_init"):
+            child._ssl_init = "xavier_uniform"
+    for child in module.modules():
+        if isinstance(child, SelfAttention):
+            for projection in (child.q_proj, child.k_proj, child.v_proj):
+                projection._ssl_init = "xavier_uniform_qkv"
+
+
 class DropPath(nn.Module):
     """Drops the whole residual branch of a sample with probability `p` while training, and rescales the others."""
 
@@ -96,14 +116,19 @@ class DropPath(nn.Module):
 class TransformerLayer(GradientCheckpointingLayer):
     """Attention and feed-forward with residuals, normed after each (`norm_first=False`, BERT) or before (ViT).
 
-    The drop-path rate grows linearly with depth up to `config.drop_path_rate`.
+    The drop-path rate grows linearly with depth up to `config.drop_path_rate`. `residual_scale` multiplies what the
+    branches are added to (DeepNorm, arXiv 2203.00555).
     """
+
+    attention_class = SelfAttention
+    mlp_class = FeedForward
+    residual_scale = 1.0
 
     def __init__(self, config, layer_index: int, norm_first: bool = False):
         super().__init__()
         self.norm_first = norm_first
-        self.attention = SelfAttention(config)
-        self.mlp = FeedForward(config)
+        self.attention = self.attention_class(config)
+        self.mlp = self.mlp_class(config)
         self.norm1 = nn.LayerNorm(config.hidden_size, eps=config.layer_norm_eps)
         self.norm2 = nn.LayerNorm(config.hidden_size, eps=config.layer_norm_eps)
         self.dropout = nn.Dropout(config.hidden_dropout_prob)
@@ -112,8 +137,9 @@ class TransformerLayer(GradientCheckpointingLayer):
     def forward(self, hidden_states: Tensor, attention_mask: Tensor | None = None, **kwargs) -> Tensor:
         x = self.norm1(hidden_states) if self.norm_first else hidden_states
         x, _ = self.attention(x, attention_mask, **kwargs)
-        x = hidden_states + self.drop_path(self.dropout(x))
+        x = torch.add(self.drop_path(self.dropout(x)), hidden_states, alpha=self.residual_scale)
         if self.norm_first:
-            return x + self.drop_path(self.dropout(self.mlp(self.norm2(x))))
+            branch = self.drop_path(self.dropout(self.mlp(self.norm2(x))))
+            return torch.add(branch, x, alpha=self.residual_scale)
         x = self.norm1(x)
-        return self.norm2(x + self.drop_path(self.dropout(self.mlp(x))))
+        return self.norm2(torch.add(self.drop_path(self.dropout(self.mlp(x))), x, alpha=self.residual_scale))

@@ -111,6 +111,7 @@ def model_tests(tester: MethodTester, auto_classes: list[str]) -> type[unittest.
         all_model_classes = tuple(load_class(tester.spec, name) for name in auto_classes)
         # there is no vocabulary
         test_resize_embeddings = False
+        has_attentions = tester.has_attentions
 
         def setUp(self):
             if reason := tester.conformance_skips.get(self._testMethodName):

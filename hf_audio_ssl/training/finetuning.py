@@ -279,6 +279,10 @@ class FinetuningTrainer(Trainer):
     def _augment(self, features: Tensor, targets: Tensor) -> tuple[Tensor, Tensor]:
         """Noise, then mixup, then SpecAugment on `(batch, ...)` features and `(batch, classes)` targets."""
         args = self.args
+        if features.ndim == 2 and (args.noise or args.specaug_ratio > 0):
+            raise ValueError(
+                f"noise={args.noise}, specaug_ratio={args.specaug_ratio}: this model takes waveforms, not spectrograms"
+            )
         if args.noise:
             features = noise_and_roll(features)
         if args.mixup_alpha > 0:

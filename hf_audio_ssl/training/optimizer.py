@@ -21,7 +21,7 @@ def parameter_groups(model: nn.Module, weight_decay: float) -> list[dict]:
 
 
 def build_optimizer(model: nn.Module, args: PretrainingArguments, device: torch.device) -> torch.optim.Optimizer:
-    """AdamW for `model`, fused if it will train on a GPU. Raises `ValueError` if no parameter requires a gradient."""
+    """AdamW for `model`, fused where torch can. Raises `ValueError` if no parameter requires a gradient."""
     groups = parameter_groups(model, args.weight_decay)
     if not groups:
         raise ValueError(f"model={type(model).__name__}: no parameter requires a gradient, there is nothing to train")
@@ -30,5 +30,5 @@ def build_optimizer(model: nn.Module, args: PretrainingArguments, device: torch.
         lr=args.learning_rate,
         betas=(args.adam_beta1, args.adam_beta2),
         eps=args.adam_epsilon,
-        fused=device.type == "cuda",
+        fused=device.type in ("cpu", "cuda"),
     )

@@ -11,6 +11,7 @@ import torch
 
 from hf_audio_ssl.data.corpus import StreamingCorpus, open_corpus
 from hf_audio_ssl.data.dataset import ClipDataset, StreamingClipDataset
+from hf_audio_ssl.feature_extraction_base import MelFeatureExtractor
 from hf_audio_ssl.registry import MethodSpec, get_method, load_class
 from hf_audio_ssl.training.arguments import (
     DATASET_KEYS,
@@ -70,6 +71,11 @@ def run_pretraining(
     )
     if not callable(probe):
         probe = _make_probe({**plan.probe, **(probe or {})}, extractor)
+    if (args.mel_shift or args.spectral_tilt) and spec.input != "spectrogram":
+        raise ValueError(
+            f"mel_shift={args.mel_shift}, spectral_tilt={args.spectral_tilt}: {spec.name} takes waves, expected 0; "
+            "data.speed_perturb and data.gain_db vary them"
+        )
     clips = _open(dataset, data, extractor, args)
     _warn_of_lost_audio(extractor, args)
     return pretrain(model, extractor, clips, args, probe=probe)
@@ -108,8 +114,8 @@ def _open(dataset, data: dict, extractor, args: PretrainingArguments):
     output_dir = Path(args.output_dir)
     output_dir.mkdir(parents=True, exist_ok=True)
     options = {name: data[name] for name in DATASET_KEYS["clips"] if name in data}
-    # the extractor refuses clips that are shorter than one window: they are skipped like damaged ones
-    options.setdefault("min_seconds", getattr(extractor, "frame_length", 0) / 1000)
+    # the extractor refuses clips that are too short: they are skipped like damaged ones
+    options.setdefault("min_seconds", extractor.min_samples("max_length") / extractor.sampling_rate)
     options |= {"seed": args.seed, "skipped_path": output_dir / "skipped.jsonl"}
     if isinstance(corpus, StreamingCorpus):
         if options.pop("cache_audio", False):
@@ -122,8 +128,8 @@ def _open(dataset, data: dict, extractor, args: PretrainingArguments):
 
 def _warn_of_lost_audio(extractor, args: PretrainingArguments) -> None:
     """Say if clips are longer than what the extractor keeps of them."""
-    limit = getattr(extractor, "max_length", None)
-    if limit is None or args.clip_seconds is None:
+    limit = extractor.max_length
+    if args.clip_seconds is None or not isinstance(extractor, MelFeatureExtractor):  # others cut only when asked to
         return
     frames = extractor.num_frames(round(args.clip_seconds * extractor.sampling_rate))
     if frames > limit:

@@ -1,6 +1,7 @@
 # Copyright 2026 The hf_audio_ssl team. Licensed under the Apache License, Version 2.0.
 """Patches, positions, transformer blocks, decoders and teachers."""
 
+import copy
 import math
 
 import pytest
@@ -9,11 +10,13 @@ from torch import nn
 from torch.nn import functional as F
 from transformers import PreTrainedConfig
 
+from hf_audio_ssl.configuration_base import AudioSSLConfig
+from hf_audio_ssl.modeling_base import AudioSSLPreTrainedModel
 from hf_audio_ssl.modules.decoders import ConvDecoder2d
 from hf_audio_ssl.modules.ema import ema_update, make_teacher
-from hf_audio_ssl.modules.patch_embed import PatchEmbedding, patch_attention_mask
+from hf_audio_ssl.modules.patch_embed import PatchEmbedding, patch_attention_mask, patchify, unpatchify
 from hf_audio_ssl.modules.positional import sincos_table, sincos_table_2d
-from hf_audio_ssl.modules.transformer import DropPath, SelfAttention, TransformerLayer
+from hf_audio_ssl.modules.transformer import DropPath, SelfAttention, TransformerLayer, tag_xavier
 
 
 def block_config(implementation="eager", **changes):
@@ -48,6 +51,11 @@ def test_patches_are_time_major_and_the_tail_is_dropped():
             torch.testing.assert_close(patches[:, 2 * t + f], cell.flatten(1))
 
 
+def test_patch_embedding_is_a_linear_map_of_the_patches():
+    embedding, x = PatchEmbedding(4, 5, bias=False), torch.randn(2, 11, 8)
+    torch.testing.assert_close(embedding(x), patchify(x, 4) @ embedding.projection.weight.flatten(1).T)
+
+
 @pytest.mark.parametrize("shape", [(2, 3, 8), (2, 8), (2, 0, 8), (1, 1, 16, 8)])
 def test_patches_refuse_other_shapes(shape):
     with pytest.raises(ValueError, match="input_values: got shape"):
@@ -57,6 +65,17 @@ def test_patches_refuse_other_shapes(shape):
 def test_a_patch_is_real_if_all_its_frames_are():
     mask = torch.tensor([[1] * 11, [1] * 7 + [0] * 4, [0] * 11])
     assert patch_attention_mask(mask, 4, 2).int().tolist() == [[1, 1, 1, 1], [1, 1, 0, 0], [0, 0, 0, 0]]
+
+
+def test_patchify_orders_cells_as_the_patch_convolution_does():
+    x = torch.randn(2, 11, 8)
+    embedding = PatchEmbedding(4, 16)
+    with torch.no_grad():  # each dimension copies one cell of the patch
+        embedding.projection.weight.copy_(torch.eye(16).view(16, 1, 4, 4))
+        embedding.projection.bias.zero_()
+    patches = patchify(x, 4)
+    torch.testing.assert_close(patches, embedding(x))
+    assert torch.equal(unpatchify(patches, 4, 2), x[:, :8])
 
 
 # positions
@@ -106,6 +125,34 @@ def test_attention_is_the_textbook_formula(implementation):
 def test_attention_weights_sum_to_one():
     _, weights = SelfAttention(block_config())(torch.randn(2, 7, 12))
     torch.testing.assert_close(weights.sum(-1), torch.ones(2, 3, 7))
+
+
+def test_xavier_takes_q_k_and_v_as_one_matrix():
+    class Model(AudioSSLPreTrainedModel):
+        config_class = AudioSSLConfig
+
+        def __init__(self, config):
+            super().__init__(config)
+            self.layer = TransformerLayer(config, 0)
+            tag_xavier(self)
+            self.post_init()
+
+    layer = Model(AudioSSLConfig(hidden_size=60, num_attention_heads=3, intermediate_size=140)).layer
+    for linear, outputs in ((layer.attention.k_proj, 180), (layer.attention.o_proj, 60), (layer.mlp.fc1, 140)):
+        bound = math.sqrt(6 / (60 + outputs))
+        assert 0.97 * bound < linear.weight.abs().max() <= bound
+        assert linear.weight.std().item() == pytest.approx(bound / math.sqrt(3), rel=0.05)
+        assert not linear.bias.any()
+
+
+def test_a_part_of_a_config_has_its_own_sizes_and_shares_the_rest():
+    config = AudioSSLConfig(hidden_size=12, decoder_hidden_size=8)
+    part = config.part("decoder_")
+    assert (part.hidden_size, part.num_attention_heads) == (8, config.num_attention_heads)
+    config._attn_implementation = "eager"
+    assert part._attn_implementation == copy.deepcopy(part)._attn_implementation == "eager"
+    with pytest.raises(AttributeError, match="height"):
+        print(part.height)
 
 
 @pytest.mark.parametrize("norm_first", [True, False])

@@ -8,6 +8,8 @@ from hf_audio_ssl.modules.masking import (
     gather_tokens,
     inverse_block_mask,
     num_visible,
+    random_mask,
+    row_column_mask,
     scatter_tokens,
     visible_indices,
 )
@@ -126,6 +128,24 @@ def test_number_of_operations_does_not_depend_on_the_batch():
             inverse_block_mask(batch, (64, 8), **BASE)
         counts.append(counter.calls)
     assert counts[0] == counts[1]
+
+
+def test_random_masks_keep_every_position_equally_often():
+    kept = ~random_mask(DRAWS, 10, 0.7, generator=torch.Generator().manual_seed(0))
+    assert (kept.sum(dim=1) == num_visible(10, 0.7)).all()
+    share = kept.float().mean(dim=0)
+    assert (share - 0.3).abs().max() < 4 * (0.3 * 0.7 / DRAWS) ** 0.5
+    with pytest.raises(ValueError, match="0.8 leaves none of 4 positions"):
+        random_mask(2, 4, 0.8)
+
+
+def test_rows_and_columns_are_masked_whole_and_clip_by_clip():
+    masks = row_column_mask(50, (8, 4), 0.25, 0.5, generator=torch.Generator().manual_seed(0)).view(50, 8, 4)
+    kept = ~masks
+    rows, columns = kept.any(dim=2), kept.any(dim=1)
+    assert (rows.sum(dim=1) == 6).all() and (columns.sum(dim=1) == 2).all()
+    assert torch.equal(kept, rows[:, :, None] & columns[:, None])
+    assert len(rows.unique(dim=0)) > 20 and len(columns.unique(dim=0)) == 6
 
 
 def test_floating_point_rounds_down_as_the_originals_do():

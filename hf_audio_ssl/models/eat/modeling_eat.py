@@ -191,11 +191,6 @@ class EatForPreTraining(EatPreTrainedModel):
     def teacher_pairs(self):
         return [(self.teacher, self.eat)]
 
-    def train(self, mode: bool = True):
-        super().train(mode)
-        self.teacher.eval()
-        return self
-
     def ema_decay_at(self, step: int) -> float:
         config = self.config
         return linear_anneal(step, config.ema_decay, config.ema_end_decay, config.ema_anneal_steps)
