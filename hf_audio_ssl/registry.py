@@ -95,12 +95,12 @@ def from_pretrained(auto_class: str, path, **kwargs):
     """
     import transformers
 
-    if "config" in kwargs:
-        config = kwargs["config"]
-    else:
-        config = transformers.AutoConfig.from_pretrained(path)
+    try:
+        config, _ = transformers.PreTrainedConfig.get_config_dict(path, revision=kwargs.get("revision"))
+    except OSError:
+        config = {}  # an extractor alone, or nothing at all: transformers will say so
     for spec in methods().values():
-        if spec.native and spec.model_type == config.model_type:
+        if spec.native and spec.model_type == config.get("model_type"):
             return load_class(spec, auto_class).from_pretrained(path, **kwargs)
     return getattr(transformers, auto_class).from_pretrained(path, **kwargs)
 

@@ -20,7 +20,6 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 from transformers import (
     AutoConfig,
-    AutoFeatureExtractor,
     AutoModelForAudioClassification,
     PreTrainedModel,
     Trainer,
@@ -33,6 +32,7 @@ from hf_audio_ssl.audio.augment import mixup, noise_and_roll, roll_waveform, sam
 from hf_audio_ssl.data.corpus import Corpus, open_corpus
 from hf_audio_ssl.data.dataset import ClipDataset, class_balanced_weights, collate_clips
 from hf_audio_ssl.losses.classification import classification_loss
+from hf_audio_ssl.registry import from_pretrained
 from hf_audio_ssl.training.optimizer import parameter_groups
 
 # name of a loss -> (sigmoid instead of softmax, reduction of the binary cross-entropy)
@@ -478,10 +478,10 @@ def load_for_finetuning(args: FinetuningArguments, label_names: Sequence[str]) -
     config, unused = AutoConfig.from_pretrained(args.model, return_unused_kwargs=True, **labels, **config_overrides)
     if unused:
         raise ValueError(f"config_overrides: {type(config).__name__} has no {', '.join(unused)}")
-    extractor = AutoFeatureExtractor.from_pretrained(args.model)
+    extractor = from_pretrained("AutoFeatureExtractor", args.model)
     if unknown := [name for name in feature_overrides if not hasattr(extractor, name)]:
         raise ValueError(f"feature_overrides: {type(extractor).__name__} has no {', '.join(unknown)}")
-    extractor = AutoFeatureExtractor.from_pretrained(args.model, **feature_overrides)
+    extractor = from_pretrained("AutoFeatureExtractor", args.model, **feature_overrides)
     # a fine-tuned model may be the start for another set of classes: then its head does not fit, and is replaced
     model = AutoModelForAudioClassification.from_pretrained(args.model, config=config, ignore_mismatched_sizes=True)
     return model, extractor
