@@ -132,6 +132,13 @@ class AudioSSLPreTrainedModel(PreTrainedModel):
         """Embedding frames of an input of `steps` steps."""
         return max((steps - self.receptive_field) // self.input_steps_per_frame + 1, 0)
 
+    @property
+    def padding_changes_outputs(self) -> bool:
+        """Whether a clip's outputs depend on its padding in spite of the mask, because something is normalised over
+        time. `encode` then puts only clips of equal length into a batch.
+        """
+        return False
+
     def own_feature_extractor(self):
         """The extractor saved beside the weights, or the method's default one."""
         path = self.config._name_or_path
@@ -189,14 +196,14 @@ class AudioSSLPreTrainedModel(PreTrainedModel):
         was_training = model.training
         model.eval()
         windows = defaultdict(list)
-        for begin in range(0, len(pieces), batch_size):
-            batch = pieces[begin : begin + batch_size]
+        alone = model.padding_changes_outputs
+        for batch in _batches(pieces, batch_size, equal_lengths=alone):
             inputs = extractor(
                 [wave for _, _, wave in batch],
                 sampling_rate=sampling_rate,
                 padding="longest",
                 truncation=False,
-                pad_to_multiple_of=model.input_steps_per_frame,
+                pad_to_multiple_of=None if alone else model.input_steps_per_frame,
                 return_attention_mask=True,
                 device=self.device,
             )
@@ -264,6 +271,16 @@ def _cut(waves, model, extractor, span: int, stride: int) -> list[tuple[int, int
             end = len(wave) if total <= span else begin + span * shift + overlap
             pieces.append((clip, start, wave[begin:end]))
     return pieces
+
+
+def _batches(pieces: list, batch_size: int, equal_lengths: bool):
+    """Windows in batches; of one length each if `equal_lengths`."""
+    groups = defaultdict(list)
+    for piece in pieces:
+        groups[len(piece[2]) if equal_lengths else 0].append(piece)
+    for group in groups.values():
+        for begin in range(0, len(group), batch_size):
+            yield group[begin : begin + batch_size]
 
 
 def _overlap_average(windows: list[tuple[int, Tensor]]) -> Tensor:
