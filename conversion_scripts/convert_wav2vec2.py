@@ -1,13 +1,13 @@
 #!/usr/bin/env python
 # Copyright 2026 The hf_audio_ssl team. Licensed under the Apache License, Version 2.0.
-"""Converts wav2vec 2.0 checkpoints in fairseq layout: base and large, Robust, XLSR-53, XLS-R, CLSRIL-23; pre-trained, or
-fine-tuned with CTC; with their settings under `args` (2020) or `cfg` (later).
+"""Converts wav2vec 2.0 checkpoints in fairseq layout: base and large, Robust, XLSR-53, XLS-R, CLSRIL-23; pre-trained,
+or fine-tuned with CTC; with their settings under `args` (2020) or `cfg` (later).
 
     python conversion_scripts/convert_wav2vec2.py --checkpoint wav2vec_small.pt --output wav2vec2-base
 
 The result opens in plain transformers: AutoModel, Wav2Vec2ForPreTraining, Wav2Vec2ForCTC, Wav2Vec2FeatureExtractor.
-For the letters of a CTC model the file holds no names: `--original-config` may be JSON with a list `dictionary`, in the
-order of fairseq with its four special symbols; 32 letters of LibriSpeech are known.
+A CTC model's file does not name its symbols: `--original-config` may be JSON with a list `dictionary` in
+fairseq's order, its four special symbols included; the 32 of LibriSpeech are known.
 """
 
 import ast
@@ -388,11 +388,9 @@ def pretraining_outputs(case) -> dict[str, Tensor]:
         # in double precision: the sum over frames is large, the tolerance is not relative to it
         terms = (outputs.contrastive_loss, outputs.diversity_loss, outputs.feature_penalty_loss)
         results[f"loss{name.replace('_', '.', 1)}"] = sum(term.detach().double() for term in terms) * mask.sum()
-        parameters = dict(model.named_parameters())
+        grads = {ours: parameter.grad for ours, parameter in model.named_parameters() if parameter.grad is not None}
         for key in case.wanted_after(f"grad{name}."):
-            results[f"grad{name}.{key}"] = original_tensor(
-                key, PRETRAINING_RULES, lambda ours: parameters[ours].grad.clone()
-            )
+            results[f"grad{name}.{key}"] = original_tensor(key, PRETRAINING_RULES, grads.get).clone()
     config.feature_penalty_weight = 1.0
     unweighted = model(case.inputs["input_values"], **arguments).feature_penalty_loss
     batch = len(mask)

@@ -19,9 +19,9 @@ def span_mask(
 ) -> Tensor:
     """Spans of `span` positions that may overlap (wav2vec 2.0, section 4.1 and appendix A).
 
-    A row of n positions gets floor(mask_prob n / span + u) spans, u uniform on [0, 1), but at least `min_spans` if they
-    fit; their starts are drawn without replacement from the first n - span positions, so that the very last position is
-    never masked, as in the original. With mask_prob 0.65 and span 10 about 49% of a long row end up masked.
+    A row of n positions gets floor(mask_prob n / span + u) spans, u uniform on [0, 1), but at least `min_spans` if
+    they fit; their starts are drawn without replacement from the first n - span positions, so that the very last
+    position is never masked, as in the original. With mask_prob 0.65 and span 10 about 49% of a long row are masked.
 
     Args:
         lengths: positions of each row that may be masked (batch_size,); all if None. A row that is no longer than a

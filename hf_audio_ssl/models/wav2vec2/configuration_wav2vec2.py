@@ -7,12 +7,13 @@ from huggingface_hub.dataclasses import strict
 class Wav2Vec2Config(transformers.Wav2Vec2Config):
     """transformers' configuration of wav2vec 2.0 and what the original's pre-training has beyond it.
 
-    The fields of transformers keep its defaults, and `mask_time_prob` and its like keep their meaning there: SpecAugment
-    in fine-tuning. What follows is the paper's base model (arXiv 2006.11477, section 4.2, and the released recipe).
+    The fields of transformers keep its defaults, and `mask_time_prob` and its like keep their meaning there:
+    SpecAugment in fine-tuning. What follows has the values of the paper's base model (arXiv 2006.11477, section 4.2,
+    and the released recipe).
 
     Args:
         pretraining_mask_prob, pretraining_mask_length, pretraining_min_masks: spans of masked frames; see `span_mask`.
-        feature_grad_mult: factor on the gradients of the convolutions; 0 freezes them.
+        feature_grad_mult: factor on the gradients of the convolutions.
         feature_penalty_weight: weight of the mean square of the convolutions' output.
         gumbel_temperature, gumbel_temperature_end, gumbel_temperature_decay: the quantiser's temperature is multiplied
             by the decay at each update, and stops at the end.
@@ -21,7 +22,8 @@ class Wav2Vec2Config(transformers.Wav2Vec2Config):
     # no annotation: not a field
     model_type = "wav2vec2"
     keys_to_ignore_at_inference = [
-        "predictions", "targets", "codes", "clip_losses", "mask_time_indices", "hidden_states", "attentions",
+        "projected_states", "projected_quantized_states", "logits", "codes", "clip_losses", "mask_time_indices",
+        "hidden_states", "attentions",
     ]  # fmt: skip
 
     pretraining_mask_prob: float | int = 0.65
@@ -40,27 +42,32 @@ class Wav2Vec2Config(transformers.Wav2Vec2Config):
 
     def validate_architecture(self):
         super().validate_architecture()
-        checks = {
-            f"hidden_size={self.hidden_size} is not a multiple of num_attention_heads={self.num_attention_heads}": (
-                self.hidden_size % self.num_attention_heads == 0
-            ),
-            f"pretraining_mask_prob={self.pretraining_mask_prob}: expected a share in (0, 1]": (
-                0 < self.pretraining_mask_prob <= 1
-            ),
-            f"pretraining_mask_length={self.pretraining_mask_length}, pretraining_min_masks="
-            f"{self.pretraining_min_masks}: expected at least 1 and 0": (
-                self.pretraining_mask_length >= 1 and self.pretraining_min_masks >= 0
-            ),
-            f"feature_grad_mult={self.feature_grad_mult}, feature_penalty_weight={self.feature_penalty_weight}: "
-            "expected none below 0": min(self.feature_grad_mult, self.feature_penalty_weight) >= 0,
-            f"gumbel_temperature={self.gumbel_temperature}, gumbel_temperature_end={self.gumbel_temperature_end}, "
-            f"gumbel_temperature_decay={self.gumbel_temperature_decay}: expected 0 < end <= start and 0 < decay <= 1": (
-                0 < self.gumbel_temperature_end <= self.gumbel_temperature and 0 < self.gumbel_temperature_decay <= 1
-            ),
-        }
-        for message, holds in checks.items():
-            if not holds:
-                raise ValueError(f"{type(self).__name__}: {message}")
+        heads, start, end = self.num_attention_heads, self.gumbel_temperature, self.gumbel_temperature_end
+        self.require(
+            self.hidden_size % heads == 0,
+            f"hidden_size={self.hidden_size} is not a multiple of num_attention_heads={heads}",
+        )
+        self.require(
+            0 < self.pretraining_mask_prob <= 1 and self.pretraining_mask_length >= 1,
+            f"pretraining_mask_prob={self.pretraining_mask_prob}, pretraining_mask_length="
+            f"{self.pretraining_mask_length}: expected a share in (0, 1] and at least 1",
+        )
+        self.require(
+            self.pretraining_min_masks >= 0 and self.feature_penalty_weight >= 0 and self.feature_grad_mult > 0,
+            f"pretraining_min_masks={self.pretraining_min_masks}, feature_penalty_weight="
+            f"{self.feature_penalty_weight}, feature_grad_mult={self.feature_grad_mult}: expected at least 0, 0, and "
+            "more than 0 (freeze_feature_encoder() freezes the convolutions)",
+        )
+        self.require(
+            0 < end <= start and 0 < self.gumbel_temperature_decay <= 1,
+            f"gumbel_temperature={start}, gumbel_temperature_end={end}, gumbel_temperature_decay="
+            f"{self.gumbel_temperature_decay}: expected 0 < end <= start, and a decay in (0, 1]",
+        )
+
+    def require(self, condition: bool, message: str) -> None:
+        """Raises `ValueError(message)` unless `condition` holds."""
+        if not condition:
+            raise ValueError(f"{type(self).__name__}: {message}")
 
 
 __all__ = ["Wav2Vec2Config"]

@@ -1,8 +1,8 @@
 # Copyright 2026 The hf_audio_ssl team. Licensed under the Apache License, Version 2.0.
 """wav2vec 2.0: A Framework for Self-Supervised Learning of Speech Representations (arXiv 2006.11477).
 
-Convolutions turn the waveform into frames of 20 ms; spans of frames are masked, a transformer sees the rest, and at each
-masked frame it has to tell the quantised frame that stood there from those of other masked frames of the clip.
+Convolutions turn the waveform into frames of 20 ms; spans of frames are masked, a transformer sees the rest, and at
+each masked frame it has to tell the quantised frame that stood there from those of other masked frames of the clip.
 
 The encoder and the quantiser are transformers' classes, and so are the heads for CTC and classification: checkpoints
 open in plain transformers. Here is what they lack: pre-training as the authors do it (feature penalty, slowed
@@ -175,8 +175,8 @@ class Wav2Vec2ForPreTraining(Wav2Vec2PreTrainedModel, native.Wav2Vec2ForPreTrain
         super(native.Wav2Vec2ForPreTraining, self).__init__(config)
         if config.mask_time_prob <= 0 and config.mask_feature_prob <= 0:
             raise ValueError(
-                "Wav2Vec2Config: mask_time_prob=0 and mask_feature_prob=0 leave out the vector of masked frames, which "
-                "pre-training needs"
+                "Wav2Vec2Config: mask_time_prob=0 and mask_feature_prob=0 leave out the vector of masked frames, "
+                "which pre-training needs"
             )
         self.wav2vec2 = Wav2Vec2Model(config)
         self.dropout_features = nn.Dropout(config.feat_quantizer_dropout)
