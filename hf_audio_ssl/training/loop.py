@@ -19,6 +19,7 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 from accelerate import Accelerator
 from accelerate.state import AcceleratorState, GradientState
@@ -231,7 +232,10 @@ class _Run:
             vars(dataset).update(share)
             how = {"batch_size": None}
         else:
-            sampler = GlobalBatchSampler(len(dataset), args.per_device_batch_size, seed=args.seed, **share)
+            weights = getattr(dataset, "weights", None)
+            sampler = GlobalBatchSampler(
+                len(dataset), args.per_device_batch_size, seed=args.seed, weights=weights, **share
+            )
             how = {"batch_sampler": sampler, "collate_fn": self.collate_fn}
         return DataLoader(dataset, num_workers=args.num_workers, pin_memory=accelerator.device.type == "cuda", **how)
 
@@ -461,6 +465,9 @@ def _settings(model, feature_extractor, dataset, args: PretrainingArguments, pro
         "clips_per_step": layout["per_device_batch_size"] * layout["gradient_accumulation_steps"] * processes,
         "processes": {"number": processes, **layout},
     }
+    weights = getattr(dataset, "weights", None)
+    if weights is not None:
+        settings["sampling"] = hashlib.blake2b(np.asarray(weights, np.float64).tobytes(), digest_size=8).hexdigest()
     return json.loads(json.dumps(settings, default=str))
 
 
