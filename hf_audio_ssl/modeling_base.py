@@ -74,6 +74,13 @@ class AudioSSLPreTrainedModel(PreTrainedModel):
         else:
             raise ValueError(f"unknown initialisation tag {tag!r} on {type(module).__name__}")
 
+    @property
+    def skips_layers(self) -> bool:
+        """Whether a training step may leave out whole layers (LayerDrop): their parameters then get no gradient, which
+        DistributedDataParallel has to be told.
+        """
+        return False
+
     # -- pre-training -------------------------------------------------------------------------------------------------
 
     def teacher_pairs(self) -> list[tuple[nn.Module, nn.Module]]:

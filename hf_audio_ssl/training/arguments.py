@@ -64,6 +64,11 @@ class PretrainingArguments:
         "Length of the training clips in seconds: longer files are cut at a random place, shorter ones are padded. "
         "Empty: whole files.",
     )
+    crop_to_shortest: bool = _option(
+        False,
+        "Cut the clips of a batch at random places to the length of the shortest, instead of padding them: as wav2vec "
+        "2.0 was trained. Takes clips of similar length.",
+    )
     mel_shift: int = _option(
         0, "Augmentation for spectrogram methods: move each clip by up to this many mel bins, as another voice would."
     )

@@ -56,10 +56,13 @@ def test_killed_in_the_middle_of_a_checkpoint(nursery, tmp_path, save):
 
 
 def test_kills_of_two_processes_leave_no_trace(nursery, tmp_path):
-    plan = {"processes": 2, "max_steps": 60, "save_steps": 2, "logging_steps": 3}
+    """The losses of the groups, summed over processes, among the rest."""
+    clips = {"groups": ["en", "sw", "yo"]}
+    plan = {"processes": 2, "max_steps": 60, "save_steps": 2, "logging_steps": 3, "clips": clips}
     nursery.run(tmp_path / "calm", **plan)
     report = nursery.run(tmp_path / "killed", kills=3, kill_within=0.3, **plan)
     assert report["kills"] == 3
+    assert {"group_loss/en", "group_loss/sw", "group_loss/yo"} <= records(tmp_path / "calm")[0].keys()
     assert_same_run(tmp_path / "calm", tmp_path / "killed")
 
 

@@ -42,6 +42,7 @@ class ToyOutput(ModelOutput):
     frame_loss: Tensor | None = None
     target_std: Tensor | None = None
     predictions: Tensor | None = None
+    clip_losses: Tensor | None = None
 
 
 class ToyForPreTraining(PreTrainedModel):
@@ -80,7 +81,8 @@ class ToyForPreTraining(PreTrainedModel):
         loss = (predictions - targets).square().mean()
         if poison is not None:
             loss = loss + poison.mean()
-        return ToyOutput(loss, loss.detach(), targets.flatten(0, 1).std(dim=0).mean(), predictions)
+        clip_losses = (predictions - targets).square().mean(dim=(1, 2))
+        return ToyOutput(loss, loss.detach(), targets.flatten(0, 1).std(dim=0).mean(), predictions, clip_losses)
 
 
 class ToyExtractor(FeatureExtractionMixin):
@@ -95,10 +97,13 @@ class ToyExtractor(FeatureExtractionMixin):
 
 
 class ToyClips(torch.utils.data.Dataset):
-    """`masks`: every clip brings its mask. `poison`: {index: value} added to its loss, from an epoch on."""
+    """`masks`: every clip brings its mask. `poison`: {index: value} added to its loss, from an epoch on. `groups`:
+    names; clip i is of group i modulo their number. `weights`: of clips, for the sampler.
+    """
 
-    def __init__(self, clips=40, masks=False, poison=None, poison_from=0):
+    def __init__(self, clips=40, masks=False, poison=None, poison_from=0, groups=(), weights=None):
         self.clips, self.masks, self.poison_from = clips, masks, poison_from
+        self.group_names, self.weights = tuple(groups), weights
         self.poison = {int(index): float(value) for index, value in (poison or {}).items()}
 
     def __len__(self):
@@ -108,6 +113,8 @@ class ToyClips(torch.utils.data.Dataset):
         epoch, index = key
         rng = np.random.default_rng((epoch, index))
         clip = {"audio": torch.from_numpy(rng.standard_normal(FRAMES * WIDTH, dtype=np.float32)), "index": index}
+        if self.group_names:
+            clip["group"] = index % len(self.group_names)
         if self.masks:
             clip["masked"] = torch.from_numpy(rng.random(FRAMES) < 0.5)
         if self.poison:

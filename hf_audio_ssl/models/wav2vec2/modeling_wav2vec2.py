@@ -109,6 +109,10 @@ class Wav2Vec2PreTrainedModel(AudioSSLPreTrainedModel, native.Wav2Vec2PreTrained
         "conv_features": OutputRecorder(FeatureEncoder)
     }
 
+    @property
+    def skips_layers(self) -> bool:
+        return self.config.layerdrop > 0
+
     @torch.no_grad()
     def _init_weights(self, module):
         super()._init_weights(module)
