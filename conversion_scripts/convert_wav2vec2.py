@@ -30,6 +30,7 @@ from hf_audio_ssl.conversion import (
     original_tensor,
     rename,
 )
+from hf_audio_ssl.losses.contrastive import contrastive_logits
 from hf_audio_ssl.modules.quantizers import gumbel_one_hot, product_codevectors
 
 LETTERS = [*"|ETAONIHSRDLUMWCFGYPBVK'XJQZ"]
@@ -395,6 +396,16 @@ def pretraining_outputs(case) -> dict[str, Tensor]:
     unweighted = model(case.inputs["input_values"], **arguments).feature_penalty_loss
     batch = len(mask)
 
+    # counted within the clip
+    first = torch.arange(batch)[:, None, None] * mask.shape[1]
+    logits = contrastive_logits(
+        outputs.projected_states,
+        outputs.projected_quantized_states,
+        outputs.codes,
+        (case.inputs["sampled_negative_indices"].long() - first).clamp(min=0),
+        config.contrastive_logits_temperature,
+    )
+
     def masked(values: Tensor) -> Tensor:
         return values[mask].unflatten(0, (batch, -1))
 
@@ -407,7 +418,7 @@ def pretraining_outputs(case) -> dict[str, Tensor]:
         "projected_states": masked(outputs.projected_states),
         "projected_quantized_states": masked(outputs.projected_quantized_states),
         # the case counts time first
-        "logits": masked(outputs.logits).transpose(0, 1).flatten(0, 1).clamp(min=-1e4),
+        "logits": masked(logits).transpose(0, 1).flatten(0, 1).clamp(min=-1e4),
     }
 
 

@@ -22,7 +22,7 @@ class Wav2Vec2Config(transformers.Wav2Vec2Config):
     # no annotation: not a field
     model_type = "wav2vec2"
     keys_to_ignore_at_inference = [
-        "projected_states", "projected_quantized_states", "logits", "codes", "clip_losses", "mask_time_indices",
+        "projected_states", "projected_quantized_states", "codes", "clip_losses", "mask_time_indices",
         "hidden_states", "attentions",
     ]  # fmt: skip
 

@@ -41,7 +41,6 @@ class Wav2Vec2ForPreTrainingOutput(ModelOutput):
     accuracy (): share of masked frames whose target is told from all distractors.
     masked_share (): of the real frames. temperature (): of the quantiser.
     projected_states, projected_quantized_states (batch, frames, proj_codevector_dim): predictions and targets.
-    logits (batch, frames, 1 + num_negatives): their similarities, the true target first; -inf = identical to it.
     codes (batch, frames, num_codevector_groups), mask_time_indices (batch, frames): 1 = masked.
     """
 
@@ -57,7 +56,6 @@ class Wav2Vec2ForPreTrainingOutput(ModelOutput):
     temperature: Tensor | None = None
     projected_states: Tensor | None = None
     projected_quantized_states: Tensor | None = None
-    logits: Tensor | None = None
     codes: Tensor | None = None
     mask_time_indices: Tensor | None = None
     hidden_states: tuple[Tensor, ...] | None = None
@@ -78,8 +76,10 @@ class FeatureEncoder(native.Wav2Vec2FeatureEncoder):
                 f"input_values: got shape {tuple(input_values.shape)}, expected (batch, samples) with at least "
                 f"{self.receptive_field} samples, one frame"
             )
-        # the parent's loop, without its switch for re-entrant checkpointing, which cannot be compiled
         features = input_values[:, None]
+        if self.training and self.conv_layers[0].gradient_checkpointing:
+            # for re-entrant checkpointing; the parent does it always, which costs a gradient and cannot be compiled
+            features.requires_grad_()
         for layer in self.conv_layers:
             features = layer(features)
         if self.grad_mult == 1:
@@ -103,6 +103,7 @@ class Wav2Vec2PreTrainedModel(AudioSSLPreTrainedModel, native.Wav2Vec2PreTrained
     config: Wav2Vec2Config
     feature_extractor_class = Wav2Vec2FeatureExtractor
     _no_split_modules = ["Wav2Vec2EncoderLayer", "Wav2Vec2EncoderLayerStableLayerNorm"]
+    _input_embed_layer = "feature_extractor"
     _keys_to_ignore_on_load_missing = [r"^gumbel_temperature$"]
     _keys_to_ignore_on_load_unexpected = [r"^quantizer\.", r"^project_(q|hid)\.", r"^gumbel_temperature$"]
     _can_record_outputs = native.Wav2Vec2PreTrainedModel._can_record_outputs | {
@@ -299,7 +300,6 @@ class Wav2Vec2ForPreTraining(Wav2Vec2PreTrainedModel, native.Wav2Vec2ForPreTrain
             temperature=self.gumbel_temperature.clone(),
             projected_states=predictions,
             projected_quantized_states=targets,
-            logits=logits,
             codes=codes,
             mask_time_indices=mask.long(),
             hidden_states=outputs.hidden_states,

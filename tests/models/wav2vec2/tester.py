@@ -15,9 +15,9 @@ class Wav2Vec2Tester(MethodTester):
         intermediate_size=48,
         # layer norm in the convolutions: with group norm padding changes the outputs, in the original too
         feat_extract_norm="layer",
-        conv_dim=(16, 16, 16),
-        conv_kernel=(10, 4, 2),
-        conv_stride=(5, 4, 2),
+        conv_dim=[16, 16, 16],
+        conv_kernel=[10, 4, 2],
+        conv_stride=[5, 4, 2],
         num_conv_pos_embeddings=8,
         num_conv_pos_embedding_groups=4,
         num_codevectors_per_group=8,
@@ -51,8 +51,8 @@ class Wav2Vec2Tester(MethodTester):
         generator = torch.Generator().manual_seed(2)
         frames = self.num_tokens(config, inputs["input_values"].shape[1], "")
         batch = len(inputs["input_values"])
-        lengths = inputs["attention_mask"].sum(dim=1) if "attention_mask" in inputs else None
-        lengths = None if lengths is None else (lengths - 65) // 40 + 1
+        attention_mask = inputs.get("attention_mask")
+        lengths = None if attention_mask is None else (attention_mask.sum(dim=1) - 65) // 40 + 1
         mask = span_mask(batch, frames, 0.5, 2, lengths=lengths, generator=generator)
         negatives = sample_negatives(mask, config.num_negatives, generator)
         noise = torch.rand(batch, frames, 2, config.num_codevectors_per_group, generator=generator)
