@@ -18,6 +18,7 @@ from hf_audio_ssl.conversion import (
     ConversionError,
     convert_state_dict,
     drop,
+    flatten_state,
     load_converted,
     original_tensor,
     rename,
@@ -63,19 +64,11 @@ HUB_RULES = [
 ]
 
 
-def flatten(tree: dict, prefix: str = "") -> dict[str, Tensor]:
-    """The teacher is stored as a dictionary inside the state dict."""
-    flat = {}
-    for key, value in tree.items():
-        flat |= flatten(value, f"{prefix}{key}.") if isinstance(value, dict) else {prefix + key: value}
-    return flat
-
-
 def read(checkpoint: dict, original_config: dict | None) -> tuple[dict[str, Tensor], list, dict, dict]:
     """State dict, rules, the encoder's settings and the fine-tuning settings (empty if pre-trained) of any of the
     layouts.
     """
-    state = flatten(checkpoint.get("model", checkpoint))
+    state = flatten_state(checkpoint.get("model", checkpoint))
     settings = original_config or checkpoint.get("cfg") or {}
     model = settings.get("model", settings)
     if not any(key.endswith("local_encoder.proj.weight") for key in state):

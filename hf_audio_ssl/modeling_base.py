@@ -60,6 +60,10 @@ class AudioSSLPreTrainedModel(PreTrainedModel):
             bound = 1 / math.sqrt(module.weight[0].numel())
             if module.bias is not None:
                 init.uniform_(module.bias, -bound, bound)
+        elif tag == "kaiming_normal":
+            init.kaiming_normal_(module.weight)
+            if module.bias is not None:
+                init.zeros_(module.bias)
         elif tag in ("xavier_uniform", "xavier_uniform_qkv"):
             # as if the kernel were one matrix (out, in * height * width); as if q, k and v were one of three times the
             # height

@@ -9,7 +9,7 @@ from typing import Unpack
 
 from torch import Tensor, nn
 from torch.nn import functional as F
-from transformers.modeling_outputs import SequenceClassifierOutput, TokenClassifierOutput
+from transformers.modeling_outputs import CausalLMOutput, SequenceClassifierOutput, TokenClassifierOutput
 from transformers.utils import TransformersKwargs, can_return_tuple
 
 from hf_audio_ssl.losses.classification import classification_loss
@@ -101,5 +101,54 @@ class AudioFrameClassificationMixin(_Head):
         elif labels is not None:
             loss = F.cross_entropy(logits.flatten(0, 1), labels.masked_fill(~valid, -100).flatten())
         return TokenClassifierOutput(
+            loss=loss, logits=logits, hidden_states=outputs.hidden_states, attentions=outputs.attentions
+        )
+
+
+class CTCMixin:
+    """A token or blank for each frame: encoder, dropout, linear head (wav2vec 2.0, section 3.3)."""
+
+    encoder_class: type
+
+    def __init__(self, config):
+        super().__init__(config)
+        setattr(self, self.base_model_prefix, self.encoder_class(config))
+        self.dropout = nn.Dropout(config.final_dropout)
+        self.lm_head = nn.Linear(config.hidden_size, config.vocab_size)
+        self.lm_head._ssl_init = "trunc_normal"
+        self.post_init()
+
+    @can_return_tuple
+    def forward(
+        self,
+        input_values: Tensor,
+        attention_mask: Tensor | None = None,
+        labels: Tensor | None = None,
+        **kwargs: Unpack[TransformersKwargs],
+    ) -> CausalLMOutput:
+        """
+        Args:
+            input_values, attention_mask: what the encoder takes.
+            labels: token ids (batch, longest transcript), negative where a transcript has ended. `config.pad_token_id`
+                is the blank.
+        """
+        outputs = self.base_model(input_values, attention_mask, **kwargs)
+        logits = self.lm_head(self.dropout(outputs.last_hidden_state))
+        loss = None
+        if labels is not None:
+            if labels.max() >= self.config.vocab_size:
+                raise ValueError(f"labels: got token {labels.max()}, expected less than {self.config.vocab_size}")
+            _, _, valid = self.base_model.split_tokens(outputs.last_hidden_state, attention_mask)
+            present = labels >= 0
+            loss = F.ctc_loss(
+                logits.float().log_softmax(dim=-1).transpose(0, 1),
+                labels.masked_fill(~present, 0),
+                valid.sum(dim=1),
+                present.sum(dim=1),
+                blank=self.config.pad_token_id,
+                reduction=self.config.ctc_loss_reduction,
+                zero_infinity=self.config.ctc_zero_infinity,
+            )
+        return CausalLMOutput(
             loss=loss, logits=logits, hidden_states=outputs.hidden_states, attentions=outputs.attentions
         )

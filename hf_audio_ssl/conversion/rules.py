@@ -40,6 +40,14 @@ def drop(pattern: str, reason: str) -> Rule:
     return Rule(pattern, reason=reason)
 
 
+def flatten_state(tree: Mapping, prefix: str = "") -> dict[str, Tensor]:
+    """A state dict that holds dictionaries (fairseq's EMA teachers) as one, keys joined by dots."""
+    flat = {}
+    for key, value in tree.items():
+        flat |= flatten_state(value, f"{prefix}{key}.") if isinstance(value, Mapping) else {prefix + key: value}
+    return flat
+
+
 def _match(key: str, rules: Sequence[Rule]) -> tuple[Rule, list[str]]:
     for rule in rules:
         if match := re.fullmatch(rule.pattern, key):

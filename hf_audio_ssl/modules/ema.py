@@ -8,8 +8,12 @@ from torch import nn
 
 
 def make_teacher(student: nn.Module) -> nn.Module:
-    """A copy of `student` that takes no gradients and stays in evaluation mode until told otherwise."""
-    return copy.deepcopy(student).requires_grad_(False).eval()
+    """A copy of `student` that takes no gradients and stays in evaluation mode until told otherwise.
+
+    It shares the student's config: `set_attn_implementation` reaches only models, and a teacher may be a part of one.
+    """
+    shared = {id(module.config): module.config for module in student.modules() if hasattr(module, "config")}
+    return copy.deepcopy(student, shared).requires_grad_(False).eval()
 
 
 @torch.no_grad()

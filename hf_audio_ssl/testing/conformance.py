@@ -120,14 +120,16 @@ def model_tests(tester: MethodTester, auto_classes: list[str]) -> type[unittest.
             self.model_tester = _ModelTester(tester, auto_classes[0])
 
         def _prepare_for_class(self, inputs_dict, model_class, return_labels=False):
-            """Nothing random is left to the model, and frame labels have the resolution of its frames."""
+            """Nothing random is left to the model, frame labels have the resolution of its frames, and transcripts
+            hold tokens, no blanks.
+            """
             inputs = super()._prepare_for_class(inputs_dict, model_class, return_labels=return_labels)
             auto_class = auto_class_of[model_class.__name__]
             if auto_class == "AutoModelForPreTraining":
                 random = tester.explicit_randomness(self.model_tester.get_config(), inputs)
                 dtype = inputs["input_values"].dtype
                 inputs |= {k: v.to(dtype) if v.is_floating_point() else v for k, v in random.items()}
-            elif auto_class == "AutoModelForAudioFrameClassification" and return_labels:
+            elif auto_class in ("AutoModelForAudioFrameClassification", "AutoModelForCTC") and return_labels:
                 inputs |= tester.labels(auto_class, inputs)
             return {k: v.to(common.torch_device) if hasattr(v, "to") else v for k, v in inputs.items()}
 

@@ -11,6 +11,8 @@ _HOME = {
     "PretrainingResult": "loop",
     "Recipe": "arguments",
     "load_recipe": "arguments",
+    "make_arguments": "arguments",
+    "open_clips": "run",
     "plot_history": "plots",
     "pretrain": "loop",
     "run_pretraining": "run",

@@ -99,9 +99,10 @@ class SupervisedArguments(TrainingArguments):
         super().__post_init__()
 
     def check_range(self, name: str, low: float, high: float) -> None:
-        """Raises `ValueError` unless the argument `name` lies between `low` and `high`."""
-        if not low <= getattr(self, name) <= high:
-            raise ValueError(f"`{name}` must lie between {low} and {high}, got {getattr(self, name)}")
+        """Raises `ValueError` unless the argument `name`, if given, lies between `low` and `high`."""
+        value = getattr(self, name)
+        if value is not None and not low <= value <= high:
+            raise ValueError(f"`{name}` must lie between {low} and {high}, got {value}")
 
 
 @dataclass
@@ -131,6 +132,9 @@ class FinetuningArguments(SupervisedArguments):
     specaug_ratio: float = field(
         default=0.0, metadata={"help": "Largest share of frames and of mels hidden; 0 = none."}
     )
+    specaug_mel_ratio: float | None = field(
+        default=None, metadata={"help": "Largest share of mels hidden, where it is not specaug_ratio."}
+    )
     roll: bool = field(default=False, metadata={"help": "Rotate waveforms in time and vary their level."})
     noise: bool = field(default=False, metadata={"help": "Noise and a small shift on features (Speech Commands)."})
     weighted_sampling: bool = field(default=False, metadata={"help": "Draw clips of rare classes more often."})
@@ -146,7 +150,7 @@ class FinetuningArguments(SupervisedArguments):
     def __post_init__(self):
         if self.loss is not None and self.loss not in LOSSES:
             raise ValueError(f"`loss` must be one of {', '.join(LOSSES)}, got {self.loss!r}")
-        for name in ("mixup_prob", "specaug_ratio", "layer_decay"):
+        for name in ("mixup_prob", "specaug_ratio", "specaug_mel_ratio", "layer_decay"):
             self.check_range(name, 0, 1)
         if self.mixup_alpha < 0:
             raise ValueError(f"`mixup_alpha` must not be negative, got {self.mixup_alpha}")
@@ -316,8 +320,9 @@ class FinetuningTrainer(SupervisedTrainer):
             lam = sample_beta(args.mixup_alpha, args.mixup_alpha, device=features.device)
             skip = torch.rand((), device=features.device) >= args.mixup_prob
             features, targets = mixup(features, targets, lam.masked_fill(skip, 1.0))
-        if args.specaug_ratio > 0:
-            features = spec_augment(features, freq_ratio=args.specaug_ratio, time_ratio=args.specaug_ratio)
+        mel_ratio = args.specaug_ratio if args.specaug_mel_ratio is None else args.specaug_mel_ratio
+        if args.specaug_ratio > 0 or mel_ratio > 0:
+            features = spec_augment(features, freq_ratio=mel_ratio, time_ratio=args.specaug_ratio)
         return features, targets
 
     def compute_loss(self, model, inputs: dict, return_outputs: bool = False, num_items_in_batch=None):

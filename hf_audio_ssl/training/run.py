@@ -77,7 +77,7 @@ def run_pretraining(
             f"mel_shift={args.mel_shift}, spectral_tilt={args.spectral_tilt}: {spec.name} takes waves, expected 0; "
             "data.speed_perturb and data.gain_db vary them"
         )
-    clips = _open(dataset, data, extractor, args)
+    clips = open_clips(dataset, data, extractor, args)
     _warn_of_lost_audio(extractor, args)
     return pretrain(model, extractor, clips, args, probe=probe)
 
@@ -109,8 +109,11 @@ def _make_probe(settings: dict, extractor) -> Callable[[Any, int], dict[str, flo
     return make_probe(open_corpus(settings["dataset"], **options), extractor, **how)
 
 
-def _open(dataset, data: dict, extractor, args: PretrainingArguments):
-    """The data set's clips, streamed or not."""
+def open_clips(dataset, data: dict, extractor, args: PretrainingArguments):
+    """What `pretrain` trains on: the clips of a data set (see `open_corpus`), streamed or not.
+
+    `data` holds the options of a recipe's `data:` block.
+    """
     corpus = open_corpus(dataset, **{name: data[name] for name in DATASET_KEYS["corpus"] if name in data})
     output_dir = Path(args.output_dir)
     output_dir.mkdir(parents=True, exist_ok=True)

@@ -7,6 +7,7 @@ from hf_audio_ssl.conversion import (
     ConversionError,
     convert_state_dict,
     drop,
+    flatten_state,
     load_converted,
     original_tensor,
     rename,
@@ -40,6 +41,15 @@ def test_original_tensor_puts_the_parts_together_again():
         assert torch.equal(original_tensor(key, RULES, converted.__getitem__), value)
     with pytest.raises(ConversionError, match="'other' is not one of this method's"):
         original_tensor("other", RULES, converted.__getitem__)
+
+
+def test_nested_state_becomes_flat():
+    one, two = torch.ones(1), torch.ones(2)
+    assert flatten_state({"a.b": one, "_ema": {"a.b": two, "c": {"d": one}}}) == {
+        "a.b": one,
+        "_ema.a.b": two,
+        "_ema.c.d": one,
+    }
 
 
 def test_every_left_over_key_is_listed():

@@ -2,6 +2,7 @@
 """Speech recognition on words of two tones, by a small wav2vec 2.0."""
 
 import json
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -10,8 +11,11 @@ import transformers
 
 from hf_audio_ssl import Wav2Vec2Config, Wav2Vec2FeatureExtractor, Wav2Vec2ForPreTraining
 from hf_audio_ssl.command_line import parse_finetuning
+from hf_audio_ssl.registry import get_method, load_class
 from hf_audio_ssl.training.ctc import CTCArguments, make_tokenizer, run_ctc, spoken
+from hf_audio_ssl.training.finetuning import make_finetuning_arguments
 
+RECIPES = Path(__file__).parents[2] / "examples" / "recipes"
 RATE = 8000
 TONES = {"a": 300, "b": 1100}
 WORDS = {"1": "ab", "2": "ba", "3": "BAB!"}
@@ -44,7 +48,7 @@ def pretrained(tmp_path_factory):
             hidden_size=48, num_hidden_layers=1, num_attention_heads=2, intermediate_size=64, conv_dim=(32, 32, 32),
             conv_kernel=(10, 8, 4), conv_stride=(5, 8, 2), feat_extract_norm="layer", num_conv_pos_embeddings=8,
             num_conv_pos_embedding_groups=4, num_codevectors_per_group=8, codevector_dim=16, proj_codevector_dim=16,
-            layerdrop=0.0, hidden_dropout=0.0, activation_dropout=0.0, attention_dropout=0.0,
+            layerdrop=0.0, hidden_dropout=0.0, activation_dropout=0.0, attention_dropout=0.0, feat_proj_dropout=0.0,
         )
     )  # fmt: skip
     model.save_pretrained(folder)
@@ -132,6 +136,16 @@ def test_bad_arguments(corpus, pretrained, tmp_path, changes, message):
         run_ctc(arguments(corpus, pretrained, tmp_path, **changes))
     with pytest.raises(ValueError, match="`hold_share` must lie between 0 and 1"):
         CTCArguments(output_dir=str(tmp_path), hold_share=2)
+
+
+@pytest.mark.parametrize("recipe", sorted(RECIPES.glob("*/ctc_*.yaml")), ids=lambda path: path.stem)
+def test_recipes_hold_arguments_and_fields_that_exist(recipe, tmp_path):
+    args = make_finetuning_arguments(
+        {"output_dir": str(tmp_path), "fp16": False, "use_cpu": True}, recipe, CTCArguments
+    )
+    fields = load_class(get_method(recipe.parent.name), "AutoConfig")().to_dict()
+    assert not (args.config_overrides or {}).keys() - fields.keys()
+    assert args.head_only_steps <= args.max_steps and (args.words is None or args.words["7"] == "seven")
 
 
 def test_recipe_and_command_line(tmp_path):

@@ -163,6 +163,17 @@ def test_augmentation_is_for_training_only(model, extractor, tmp_path):
     assert torch.equal(inputs["input_values"], plain)  # augmenting wrote into no one else's tensor
 
 
+def test_spectrograms_may_lose_more_mels_than_frames(model, extractor, tmp_path):
+    features, targets = torch.ones(200, 50, 50), torch.eye(200)
+    for changes, frames, mels in (
+        (dict(specaug_ratio=0.2), 9, 9),
+        (dict(specaug_ratio=0.2, specaug_mel_ratio=0.6), 9, 29),
+        (dict(specaug_mel_ratio=0.6), 0, 29),
+    ):
+        hidden = trainer(model, extractor, tmp_path, **changes)._augment(features, targets)[0] == 0
+        assert hidden.all(dim=2).sum(dim=1).max() == frames and hidden.all(dim=1).sum(dim=1).max() == mels
+
+
 def test_mixup_leaves_its_share_of_batches_alone(model, extractor, tmp_path):
     run = trainer(model, extractor, tmp_path, mixup_alpha=0.8, mixup_prob=0.25)
     features, targets = torch.randn(4, 8, 8), torch.eye(4)
@@ -290,6 +301,7 @@ def test_wrong_arguments_are_named(model, extractor, tmp_path):
     for wrong, message in [
         (dict(loss="hinge"), "loss.*cross_entropy.*hinge"),
         (dict(specaug_ratio=1.5), "specaug_ratio.*1.5"),
+        (dict(specaug_mel_ratio=-1.0), "specaug_mel_ratio.*-1.0"),
         (dict(lora=True, layer_decay=0.5), "layer_decay"),
     ]:
         with pytest.raises(ValueError, match=message):

@@ -33,6 +33,7 @@ from hf_audio_ssl.modules.masking import (
     scatter_tokens,
     visible_indices,
 )
+from hf_audio_ssl.modules.normalisation import normalise_over_time
 from hf_audio_ssl.modules.patch_embed import PatchEmbedding, patch_attention_mask
 from hf_audio_ssl.modules.positional import sincos_table_2d
 from hf_audio_ssl.modules.transformer import FeedForward, SelfAttention, TransformerLayer
@@ -204,14 +205,9 @@ class EatForPreTraining(EatPreTrainedModel):
         channels.
         """
         states = self.teacher(input_values, attention_mask, output_ffn_states=True).ffn_states
-        weight = valid[..., None].to(states[0].dtype)
-        count = weight.sum(dim=1, keepdim=True).clamp(min=1)
         target = 0
         for state in states[-(self.config.average_top_k_layers or len(states)) :]:
-            state = state[:, 1:].float()
-            state = state - (state * weight).sum(dim=1, keepdim=True) / count
-            variance = (state.square() * weight).sum(dim=1, keepdim=True) / count
-            target = target + state * (variance + 1e-5).rsqrt()
+            target = target + normalise_over_time(state[:, 1:].float(), valid)
         return F.layer_norm(target / (self.config.average_top_k_layers or len(states)), target.shape[-1:])
 
     @can_return_tuple

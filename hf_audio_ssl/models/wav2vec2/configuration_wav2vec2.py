@@ -7,9 +7,8 @@ from huggingface_hub.dataclasses import strict
 class Wav2Vec2Config(transformers.Wav2Vec2Config):
     """transformers' configuration of wav2vec 2.0 and what the original's pre-training has beyond it.
 
-    The fields of transformers keep its defaults, and `mask_time_prob` and its like keep their meaning there:
-    SpecAugment in fine-tuning. What follows has the values of the paper's base model (arXiv 2006.11477, section 4.2,
-    and the released recipe).
+    The defaults are the paper's base model (arXiv 2006.11477, section 4.2) and its released recipe. `mask_time_prob` and
+    its like keep their meaning in transformers, SpecAugment in fine-tuning, and its defaults.
 
     Args:
         pretraining_mask_prob, pretraining_mask_length, pretraining_min_masks: spans of masked frames; see `span_mask`.
@@ -25,6 +24,12 @@ class Wav2Vec2Config(transformers.Wav2Vec2Config):
         "projected_states", "projected_quantized_states", "codes", "clip_losses", "mask_time_indices",
         "hidden_states", "attentions",
     ]  # fmt: skip
+
+    # transformers' defaults are those of fine-tuning
+    activation_dropout: float | int = 0.0
+    feat_proj_dropout: float | int = 0.1
+    feat_quantizer_dropout: float | int = 0.1
+    layerdrop: float | int = 0.05
 
     pretraining_mask_prob: float | int = 0.65
     pretraining_mask_length: int = 10

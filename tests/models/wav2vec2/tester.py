@@ -34,6 +34,8 @@ class Wav2Vec2Tester(MethodTester):
         activation_dropout=0.0,
         attention_dropout=0.0,
         final_dropout=0.0,
+        feat_proj_dropout=0.0,
+        feat_quantizer_dropout=0.0,
         layerdrop=0.0,
         # SpecAugment draws from numpy
         apply_spec_augment=False,

@@ -1,0 +1,49 @@
+# Copyright 2026 The hf_audio_ssl team. Licensed under the Apache License, Version 2.0.
+from hf_audio_ssl.registry import Checkpoint, MethodSpec, lazy_module
+
+SPEC = MethodSpec(
+    name="dinosr",
+    model_type="ssl_dinosr",
+    title="DinoSR: Self-Distillation and Online Clustering for Self-supervised Speech Representation Learning",
+    arxiv="2305.10005",
+    year=2023,
+    repository="https://github.com/Alexander-H-Liu/dinosr",
+    license="none stated",
+    family="waveform transformer",
+    taxonomy="predictive",
+    input="waveform",
+    sampling_rate=16000,
+    classes={
+        "AutoConfig": "DinoSrConfig",
+        "AutoModel": "DinoSrModel",
+        "AutoModelForPreTraining": "DinoSrForPreTraining",
+        "AutoModelForAudioClassification": "DinoSrForAudioClassification",
+        "AutoModelForAudioFrameClassification": "DinoSrForAudioFrameClassification",
+        "AutoModelForCTC": "DinoSrForCTC",
+        "AutoFeatureExtractor": "DinoSrFeatureExtractor",
+    },
+    modules={
+        "configuration_dinosr": ("DinoSrConfig",),
+        "modeling_dinosr": (
+            "DinoSrModel",
+            "DinoSrForPreTraining",
+            "DinoSrForAudioClassification",
+            "DinoSrForAudioFrameClassification",
+            "DinoSrForCTC",
+        ),
+        "feature_extraction_dinosr": ("DinoSrFeatureExtractor",),
+    },
+    checkpoints=(
+        Checkpoint(
+            "DinoSR base",
+            "data.csail.mit.edu/placesaudio/dinosr/dinosr.ckpt",
+            "LibriSpeech 960 h",
+            "none stated",
+            "fairseq layout, pre-trained",
+        ),
+    ),
+    parity="verified",
+    notes="Masked prediction of the codes of an EMA teacher's last layers, from codebooks clustered online.",
+)
+
+__getattr__, __dir__ = lazy_module(SPEC)

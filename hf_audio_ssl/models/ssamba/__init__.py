@@ -1,0 +1,45 @@
+# Copyright 2026 The hf_audio_ssl team. Licensed under the Apache License, Version 2.0.
+from hf_audio_ssl.registry import Checkpoint, MethodSpec, lazy_module
+
+_CORPUS = "AudioSet and LibriSpeech"
+
+SPEC = MethodSpec(
+    name="ssamba",
+    model_type="ssl_ssamba",
+    title="SSAMBA: Self-Supervised Audio Representation Learning with Mamba State Space Model",
+    arxiv="2405.11831",
+    year=2024,
+    repository="https://github.com/SiavashShams/ssamba",
+    license="BSD-3-Clause",
+    family="spectrogram state space model",
+    taxonomy="generative",
+    input="spectrogram",
+    sampling_rate=16000,
+    classes={
+        "AutoConfig": "SsambaConfig",
+        "AutoModel": "SsambaModel",
+        "AutoModelForPreTraining": "SsambaForPreTraining",
+        "AutoModelForAudioClassification": "SsambaForAudioClassification",
+        "AutoModelForAudioFrameClassification": "SsambaForAudioFrameClassification",
+        "AutoFeatureExtractor": "SsambaFeatureExtractor",
+    },
+    modules={
+        "configuration_ssamba": ("SsambaConfig",),
+        "modeling_ssamba": (
+            "SsambaModel",
+            "SsambaForPreTraining",
+            "SsambaForAudioClassification",
+            "SsambaForAudioFrameClassification",
+        ),
+        "feature_extraction_ssamba": ("SsambaFeatureExtractor",),
+    },
+    checkpoints=(
+        Checkpoint("SSAMBA-tiny, 250, 300 or 400 masked patches", "authors' drive", _CORPUS, "BSD-3-Clause"),
+        Checkpoint("SSAMBA-small, 250, 300 or 400 masked patches", "authors' drive", _CORPUS, "BSD-3-Clause"),
+        Checkpoint("SSAMBA-base, 250, 300 or 400 masked patches", "authors' drive", _CORPUS, "BSD-3-Clause"),
+    ),
+    parity="verified",
+    notes="Masked patches told apart and drawn again by bidirectional Mamba: no attention, linear in the length.",
+)
+
+__getattr__, __dir__ = lazy_module(SPEC)

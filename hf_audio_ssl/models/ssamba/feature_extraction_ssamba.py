@@ -1,0 +1,32 @@
+# Copyright 2026 The hf_audio_ssl team. Licensed under the Apache License, Version 2.0.
+from hf_audio_ssl.feature_extraction_base import MelFeatureExtractor
+
+
+class SsambaFeatureExtractor(MelFeatureExtractor):
+    """Log-mel spectrograms as SSAMBA was trained on: 128 bins, clip mean removed, padded, then normalised.
+
+    The defaults are those of AudioSet with LibriSpeech: 1024 frames (10 s), mean -4.268, std 4.569. ESC-50: 512,
+    -6.627, 5.358. Speech Commands: 128, -6.846, 5.565. UrbanSound8K: 6144, -5.138, 4.230. The originals run over
+    padded frames; ask for `return_attention_mask=True` to skip them.
+    """
+
+    def __init__(
+        self,
+        max_length: int = 1024,
+        mean: float = -4.2677393,
+        std: float = 4.5689974,
+        remove_clip_mean: bool = True,
+        min_frames: int = 16,
+        **kwargs,
+    ):
+        super().__init__(
+            max_length=max_length,
+            mean=mean,
+            std=std,
+            remove_clip_mean=remove_clip_mean,
+            min_frames=min_frames,
+            **kwargs,
+        )
+
+
+__all__ = ["SsambaFeatureExtractor"]
