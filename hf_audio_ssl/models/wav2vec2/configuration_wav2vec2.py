@@ -7,8 +7,8 @@ from huggingface_hub.dataclasses import strict
 class Wav2Vec2Config(transformers.Wav2Vec2Config):
     """transformers' configuration of wav2vec 2.0 and what the original's pre-training has beyond it.
 
-    The defaults are the paper's base model (arXiv 2006.11477, section 4.2) and its released recipe. `mask_time_prob` and
-    its like keep their meaning in transformers, SpecAugment in fine-tuning, and its defaults.
+    The defaults are the paper's base model (arXiv 2006.11477, section 4.2) and its released recipe. `mask_time_prob`
+    and its like keep their meaning in transformers, SpecAugment in fine-tuning, and its defaults.
 
     Args:
         pretraining_mask_prob, pretraining_mask_length, pretraining_min_masks: spans of masked frames; see `span_mask`.
