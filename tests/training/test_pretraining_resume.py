@@ -66,6 +66,12 @@ def test_kills_of_two_processes_leave_no_trace(nursery, tmp_path):
     assert_same_run(tmp_path / "calm", tmp_path / "killed")
 
 
+def test_layers_that_are_skipped_do_not_stop_two_processes(nursery, tmp_path):
+    """LayerDrop: DistributedDataParallel would wait for gradients that never come."""
+    nursery.run(tmp_path, processes=2, config={"idle_layer": True}, max_steps=4)
+    assert len(records(tmp_path)) == 4
+
+
 def test_one_and_two_processes_have_the_same_losses(nursery, tmp_path):
     plan = {"clips": {"masks": True}, "max_steps": 25, "weight_decay": 0.0}
     nursery.run(tmp_path / "one", per_device_batch_size=8, **plan)

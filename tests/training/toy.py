@@ -34,6 +34,7 @@ class ToyConfig(PreTrainedConfig):
     model_type = "toy_for_pretraining"
     hidden_size: int = 16
     ema_decay: float = 0.9
+    idle_layer: bool = False
 
 
 @dataclass
@@ -58,6 +59,7 @@ class ToyForPreTraining(PreTrainedModel):
             for _ in range(2)
         )
         self.teacher.requires_grad_(False)
+        self.idle = nn.Linear(2, 2) if config.idle_layer else None
         self.register_buffer("updates", torch.zeros(()))
         self.post_init()
 
@@ -66,6 +68,10 @@ class ToyForPreTraining(PreTrainedModel):
         if isinstance(module, nn.Linear):
             init.normal_(module.weight, std=0.5)
             init.zeros_(module.bias)
+
+    @property
+    def skips_layers(self):
+        return self.config.idle_layer
 
     def after_optimizer_step(self, step):
         with torch.no_grad():
@@ -154,7 +160,7 @@ def _child(job, rank, processes, port):
         )  # fmt: skip
     torch.set_num_threads(1)
     sys.stderr = open(job["output_dir"] + f".rank{rank}.err", "a")
-    model, result = toy_run(job["output_dir"], clips=job.get("clips"), **job["arguments"])
+    model, result = toy_run(job["output_dir"], clips=job["clips"], config=job["config"], **job["arguments"])
     digest = [float(parameter.detach().double().sum()) for parameter in model.parameters()]
     Path(job["output_dir"], f"rank{rank}.json").write_text(
         json.dumps({"sums": digest, "skipped": result.skipped_steps})
