@@ -35,7 +35,8 @@ class Nursery:
         """Report of a run of the toy that came to its end."""
         job = {
             "output_dir": str(output_dir), "processes": processes, "clips": clips, "config": config,
-            "kills": kills, "kill_within": kill_within, "kill_seed": 0, "die_at_save": die_at_save, "arguments": arguments,
+            "kills": kills, "kill_within": kill_within, "kill_seed": 0, "die_at_save": die_at_save,
+            "arguments": arguments,
         }  # fmt: skip
         self.process.stdin.write(json.dumps(job) + "\n")
         self.process.stdin.flush()
