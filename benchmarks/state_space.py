@@ -7,7 +7,7 @@ python benchmarks/state_space.py --device cuda --batch_size 2            # mamba
 python benchmarks/state_space.py --scan                                  # the scan alone, against one step at a time
 
 Every measurement has a process of its own, so that its peak memory is its own: what the process has at its peak beyond
-the loaded model and its input. On a CPU, time is CPU time, of the fastest of `--repetitions` runs after a warm-up.
+the loaded model and its input. Time (on a CPU, CPU time) is the fastest of `--repetitions` runs after a warm-up.
 """
 
 import argparse
@@ -106,9 +106,7 @@ def measure(name: str, tokens: int, mode: str, args) -> dict:
 
     before = resident() if cpu else torch.cuda.memory_allocated()
     times = []
-    for repetition in range(-1, args.repetitions):
-        if repetition < 0 and tokens > args.no_warm_up_beyond:
-            continue
+    for repetition in range(-1, args.repetitions) if tokens <= args.once_beyond else (0,):
         cpu or torch.cuda.synchronize()
         start = time.process_time() if cpu else time.perf_counter()
         run()
@@ -200,7 +198,7 @@ def main() -> None:
     parser.add_argument("--models", nargs="+", default=list(MODELS), choices=MODELS)
     parser.add_argument("--modes", nargs="+", default=list(MODES), choices=MODES)
     parser.add_argument("--repetitions", type=int, default=3)
-    parser.add_argument("--no_warm_up_beyond", type=int, default=4096, help="tokens; longer runs are long enough")
+    parser.add_argument("--once_beyond", type=int, default=4096, help="tokens: longer ones are run once, and not warm")
     parser.add_argument("--scan", action="store_true", help="the scan alone")
     parser.add_argument("--one", help=argparse.SUPPRESS)
     args = parser.parse_args()

@@ -151,7 +151,10 @@ def infer_config(state: dict[str, Tensor], settings: dict) -> DinoSrConfig:
         "ema_anneal_steps": "ema_anneal_end_step",
         "freeze_teacher_step": "freeze_teacher_step",
     }
-    return DinoSrConfig(**fields, **{ours: settings[theirs] for ours, theirs in names.items() if theirs in settings})
+    fields |= {ours: settings[theirs] for ours, theirs in names.items() if theirs in settings}
+    if fields.get("freeze_teacher_step", 1) <= 0:  # never
+        fields["freeze_teacher_step"] = None
+    return DinoSrConfig(**fields)
 
 
 def refuse_variants(settings: dict) -> None:

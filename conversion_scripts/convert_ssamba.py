@@ -171,8 +171,9 @@ def convert(checkpoint: dict, original_config: dict | None = None):
         converted = {k: 2 * v if k.endswith("mixer.out_proj.weight") else v for k, v in converted.items()}
     model = (SsambaForAudioClassification if "classifier.weight" in converted else SsambaForPreTraining)(config)
     load_converted(model, converted)
-    if isinstance(model, SsambaForPreTraining) and (changes := finetuning_grid(config, settings)):
-        model = fit_positions(model.ssamba, changes)
+    grid = finetuning_grid(config, settings)
+    if isinstance(model, SsambaForPreTraining) and any(getattr(config, name) != value for name, value in grid.items()):
+        model = fit_positions(model.ssamba, grid)
         heads = [key for key in state if re.match(r"mask_embed|[cg]predlayer", key)]
         dropped |= dict.fromkeys(heads, "of pre-training; the settings are those of fine-tuning on another grid")
     model.conversion_report = {PREFIX + key: reason for key, reason in dropped.items()}
@@ -180,7 +181,7 @@ def convert(checkpoint: dict, original_config: dict | None = None):
 
 
 def finetuning_grid(config: SsambaConfig, settings: dict) -> dict:
-    """The geometry of the settings, as fields of the configuration, if it differs from the pre-trained model's."""
+    """The geometry that the settings name, as fields of the configuration; a pre-trained model's own by default."""
     mel_bins = settings.get("input_fdim", config.num_mel_bins)
     strides = settings.get("fstride", config.patch_size), settings.get("tstride", config.patch_size)
     rows = (mel_bins - config.patch_size) // strides[0] + 1
@@ -188,8 +189,7 @@ def finetuning_grid(config: SsambaConfig, settings: dict) -> dict:
     if "input_tdim" in settings:
         columns = (settings["input_tdim"] - config.patch_size) // strides[1] + 1
     fields = {"num_mel_bins": mel_bins, "frequency_stride": strides[0], "time_stride": strides[1]}
-    fields |= {"position_rows": rows, "position_columns": columns}
-    return fields if any(getattr(config, name) != value for name, value in fields.items()) else {}
+    return fields | {"position_rows": rows, "position_columns": columns}
 
 
 @torch.no_grad()
@@ -256,7 +256,10 @@ def features_outputs(case) -> dict[str, Tensor]:
 
 @torch.no_grad()
 def encoder_outputs(case) -> dict[str, Tensor]:
-    model = convert(case.checkpoint, case.original_config).base_model
+    model = convert(case.checkpoint, case.original_config)
+    if isinstance(model, SsambaForPreTraining):
+        # the original's encoder is its fine-tuning model, which fits a table of the right size too if it has no 8 rows
+        model = fit_positions(model.ssamba, finetuning_grid(model.config, case.original_config)).eval()
     values = case.inputs["input_values"]
     outputs = model(values, output_hidden_states=True, output_block_states=True)
     results = {"last_hidden_state": outputs.last_hidden_state, "pooler_output": outputs.pooler_output}

@@ -60,6 +60,31 @@ class AudioSSLConfig(PreTrainedConfig):
             self.require(0 <= getattr(self, name) < 1, f"{name}={getattr(self, name)}: expected a value in [0, 1)")
 
 
+@strict
+class SpectrogramConfig(AudioSSLConfig):
+    """Methods whose tokens are square patches of a spectrogram.
+
+    Args:
+        num_mel_bins, patch_size: height of the spectrogram and side of its patches.
+    """
+
+    num_mel_bins: int = 128
+    patch_size: int = 16
+
+    @property
+    def num_mel_patches(self) -> int:
+        return self.num_mel_bins // self.patch_size
+
+    def validate_architecture(self):
+        super().validate_architecture()
+        self.require(
+            self.num_mel_bins % self.patch_size == 0,
+            f"num_mel_bins={self.num_mel_bins} is not a multiple of patch_size={self.patch_size}",
+        )
+        if hasattr(self, "mask_ratio"):
+            self.require(0 < self.mask_ratio < 1, f"mask_ratio={self.mask_ratio}: expected a value between 0 and 1")
+
+
 class ConfigPart:
     """`ConfigPart(config, "decoder_").hidden_size` is `config.decoder_hidden_size`; what has no such name is the
     whole's, and follows it (the attention implementation may change later).

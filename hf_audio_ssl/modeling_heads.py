@@ -13,6 +13,7 @@ from transformers.modeling_outputs import CausalLMOutput, SequenceClassifierOutp
 from transformers.utils import TransformersKwargs, can_return_tuple
 
 from hf_audio_ssl.losses.classification import classification_loss
+from hf_audio_ssl.modules.pooling import masked_mean
 
 
 class _Head:
@@ -39,8 +40,7 @@ class AudioClassificationMixin(_Head):
         clip, tokens, valid = self.base_model.split_tokens(outputs.last_hidden_state, attention_mask)
         if self.config.classifier_pooling == "cls":
             return clip
-        weight = valid[..., None].to(tokens.dtype)
-        return (tokens.mean(dim=2) * weight).sum(dim=1) / weight.sum(dim=1).clamp(min=1)
+        return masked_mean(tokens.mean(dim=2), valid, dim=1)
 
     @can_return_tuple
     def forward(
@@ -97,7 +97,7 @@ class AudioFrameClassificationMixin(_Head):
         loss = None
         if labels is not None and labels.is_floating_point():
             error = F.binary_cross_entropy_with_logits(logits, labels.to(logits.dtype), reduction="none").mean(dim=-1)
-            loss = (error * valid).sum() / valid.sum().clamp(min=1)
+            loss = masked_mean(error, valid)
         elif labels is not None:
             loss = F.cross_entropy(logits.flatten(0, 1), labels.masked_fill(~valid, -100).flatten())
         return TokenClassifierOutput(

@@ -11,7 +11,14 @@ from hf_audio_ssl.registry import methods
 
 ROOT = Path(hf_audio_ssl.__file__).parent
 FILES = sorted(ROOT.rglob("*.py"))
-BASES = {"configuration_base", "modeling_base", "modeling_heads", "feature_extraction_base"}
+BASES = {
+    "configuration_base",
+    "modeling_base",
+    "modeling_heads",
+    "modeling_outputs",
+    "modeling_spectrogram",
+    "feature_extraction_base",
+}
 LEAVES = {"audio", "losses", "schedules"}
 KNOWS_NO_METHOD = {"training", "conversion", "hub", "evaluation", "testing", "data"}
 

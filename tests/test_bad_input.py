@@ -139,7 +139,7 @@ def test_masks(mask, message):
 
 def test_ratio_that_leaves_nothing_visible():
     model = EAT.model("AutoModelForPreTraining", mask_ratio=0.95)
-    with pytest.raises(ValueError, match="mask_ratio=0.95 leaves none of 12 patches visible"):
+    with pytest.raises(ValueError, match="mask_ratio=0.95 leaves none of 12 positions visible"):
         model(torch.zeros(2, 96, 32))
 
 

@@ -4,6 +4,8 @@
 A mask is a bool tensor (batch, positions), True = masked; two-dimensional grids are flattened row-major.
 """
 
+from collections.abc import Callable
+
 import torch
 from torch import Tensor
 
@@ -26,6 +28,9 @@ def inverse_block_mask(
 
     Returns:
         Bool mask (batch_size, rows * columns), the same count in every row.
+
+    Raises:
+        ValueError: nothing would be visible.
     """
     rows, columns = grid
     length = rows * columns
@@ -58,8 +63,6 @@ def random_mask(
         Bool mask (batch_size, length). Raises `ValueError` if nothing would be visible.
     """
     count = num_visible(length, mask_ratio)
-    if not count:
-        raise ValueError(f"mask ratio {mask_ratio} leaves none of {length} positions visible")
     keep = torch.rand(batch_size, length, device=device, generator=generator).topk(count, dim=1).indices
     return torch.ones(batch_size, length, dtype=torch.bool, device=device).scatter_(1, keep, False)
 
@@ -85,8 +88,31 @@ def row_column_mask(
 
 
 def num_visible(length: int, mask_ratio: float) -> int:
-    """int(length (1 - mask_ratio)) in double precision, rounding down as the originals do: 320 and 0.8 give 63."""
-    return int(length * (1 - mask_ratio))
+    """int(length (1 - mask_ratio)) in double precision, rounding down as the originals do: 320 and 0.8 give 63.
+
+    Raises `ValueError` if that is none.
+    """
+    count = int(length * (1 - mask_ratio))
+    if not count:
+        raise ValueError(f"mask_ratio={mask_ratio} leaves none of {length} positions visible")
+    return count
+
+
+def take_or_draw(
+    mask: Tensor | None, batch_size: int, length: int, draw: Callable[[], tuple[Tensor, int]]
+) -> tuple[Tensor, Tensor]:
+    """The mask (rows, length), bool, that a caller supplied for `batch_size` clips, checked, or else what `draw`
+    returns, a mask and the number of positions it leaves visible; and the visible positions (rows, count).
+
+    Raises:
+        ValueError: see `check_mask`.
+    """
+    if mask is None:
+        mask, count = draw()
+    else:
+        mask = mask.bool()
+        count = check_mask(mask, length, batch_size)
+    return mask, visible_indices(mask, count)
 
 
 def check_mask(mask: Tensor, num_positions: int, batch_size: int) -> int:

@@ -91,25 +91,25 @@ class EMAQuantizer(nn.Module):
         if distributed.is_available() and distributed.is_initialized():
             distributed.broadcast(means, src=0)
         means, counts = spherical_kmeans(vectors * weight[:, None], means, self.kmeans_iterations)
-        self.codebook.copy_(means)
-        self.initial_counts.copy_(counts)
-        self.initialised.fill_(1.0)
-        self._started = True
+        self._started = bool(torch.isfinite(means).all())  # if not, the next batch tries again
+        if self._started:
+            self.codebook.copy_(means)
+            self.initial_counts.copy_(counts)
+            self.initialised.fill_(1.0)
 
     @torch.no_grad()
     def follow(self, vectors: Tensor, labels: Tensor, weight: Tensor) -> None:
         """One step of the moving averages."""
-        counts = all_reduce_sum(code_counts(labels, len(self.codebook), weight))
-        sums = torch.zeros_like(self.codebook).index_add_(0, labels, vectors * weight[:, None])
-        sums = all_reduce_sum(sums)
-        means = torch.where(counts[:, None] > 0, F.normalize(sums, dim=1), self.codebook)
-        codebook = F.normalize(torch.lerp(means, self.codebook, self.decay), dim=1)
+        old = self.codebook.float()
+        counts = all_reduce_sum(code_counts(labels, len(old), weight))
+        sums = all_reduce_sum(torch.zeros_like(old).index_add_(0, labels, vectors * weight[:, None]))
+        means = torch.where(counts[:, None] > 0, F.normalize(sums, dim=1), old)
+        new = F.normalize(torch.lerp(means, old, self.decay), dim=1)
         # a step whose loss is not finite is skipped, and must leave no trace
-        finite = torch.isfinite(codebook).all()
-        self.codebook.copy_(torch.where(finite, codebook, self.codebook))
-        self.cluster_size.copy_(
-            torch.where(finite, torch.lerp(counts, self.cluster_size, self.decay), self.cluster_size)
-        )
+        finite = torch.isfinite(new).all()
+        self.codebook.copy_(torch.where(finite, new, old))
+        size = self.cluster_size.float()
+        self.cluster_size.copy_(torch.where(finite, torch.lerp(counts, size, self.decay), size))
 
     def forward(
         self, vectors: Tensor, valid: Tensor | None = None, kmeans_indices: Tensor | None = None
@@ -148,17 +148,19 @@ class RandomProjectionQuantizer(nn.Module):
 
     def __init__(self, input_size: int, num_codes: int, dim: int, seed: int = 0):
         super().__init__()
+        self.sizes = (input_size, num_codes, dim)
         self.seed = seed
-        self.register_buffer("projection", torch.empty(dim, input_size))
-        self.register_buffer("codebook", torch.empty(num_codes, dim))
+        projection, codebook = self.initial_values()
+        self.register_buffer("projection", projection)
+        self.register_buffer("codebook", codebook)
 
     def initial_values(self) -> tuple[Tensor, Tensor]:
         """Xavier-normal projection; codes uniform on the unit sphere."""
-        generator = torch.Generator().manual_seed(self.seed)
-        dim, input_size = self.projection.shape
+        input_size, num_codes, dim = self.sizes
+        generator = torch.Generator("cpu").manual_seed(self.seed)
         options = {"generator": generator, "device": "cpu", "dtype": torch.float32}
         projection = torch.randn(dim, input_size, **options) * (2 / (dim + input_size)) ** 0.5
-        return projection, F.normalize(torch.randn(self.codebook.shape, **options), dim=1)
+        return projection, F.normalize(torch.randn(num_codes, dim, **options), dim=1)
 
     @torch.no_grad()
     def forward(self, vectors: Tensor) -> Tensor:

@@ -135,7 +135,7 @@ def test_random_masks_keep_every_position_equally_often():
     assert (kept.sum(dim=1) == num_visible(10, 0.7)).all()
     share = kept.float().mean(dim=0)
     assert (share - 0.3).abs().max() < 4 * (0.3 * 0.7 / DRAWS) ** 0.5
-    with pytest.raises(ValueError, match="0.8 leaves none of 4 positions"):
+    with pytest.raises(ValueError, match="mask_ratio=0.8 leaves none of 4 positions"):
         random_mask(2, 4, 0.8)
 
 

@@ -97,7 +97,10 @@ def test_padding_changes_neither_loss_nor_codebook():
 def test_evaluation_and_steps_that_are_not_finite_leave_no_trace():
     vectors, _ = blobs()
     quantizer = EMAQuantizer(3, 8)
+    quantizer(vectors * float("nan"))
+    assert not quantizer.initialised and not quantizer.codebook.any()
     quantizer(vectors)
+    assert quantizer.initialised and quantizer.codebook.isfinite().all()
     before = {name: buffer.clone() for name, buffer in quantizer.named_buffers()}
     quantizer(vectors * float("nan"))
     quantizer.eval()(vectors + 1)
@@ -145,8 +148,6 @@ def test_random_labels_are_a_function_of_the_seed():
     for generator_state, seed in ((1, 0), (2, 0), (1, 3)):
         torch.manual_seed(generator_state)
         quantizer = RandomProjectionQuantizer(12, 16, 4, seed)
-        for buffer, value in zip(quantizer.buffers(), quantizer.initial_values()):
-            buffer.copy_(value)
         labels.append(quantizer(vectors))
     assert torch.equal(labels[0], labels[1]) and not torch.equal(labels[0], labels[2])
     projected = F.normalize(vectors @ quantizer.projection.T, dim=1)

@@ -3,15 +3,14 @@ from typing import Literal
 
 from huggingface_hub.dataclasses import strict
 
-from hf_audio_ssl.configuration_base import AudioSSLConfig
+from hf_audio_ssl.configuration_base import SpectrogramConfig
 
 
 @strict
-class AudioMaeConfig(AudioSSLConfig):
+class AudioMaeConfig(SpectrogramConfig):
     """Configuration of Audio-MAE (arXiv 2207.06405). The defaults are the paper's base model with the local decoder.
 
     Args:
-        num_mel_bins, patch_size: height of the spectrogram and side of its square patches.
         position_embedding, num_time_patches: where a patch's code comes from. "transposed": the authors' fixed sine
             table, laid out for the transposed grid: patch i (time-major) has the code of row i // num_time_patches and
             column i % num_time_patches. "aligned": the same table, but each patch has the code of its own time and
@@ -30,8 +29,6 @@ class AudioMaeConfig(AudioSSLConfig):
 
     model_type = "ssl_audiomae"
 
-    num_mel_bins: int = 128
-    patch_size: int = 16
     position_embedding: Literal["transposed", "aligned", "learned"] = "transposed"
     num_time_patches: int = 64
     decoder_type: Literal["local", "global"] = "local"
@@ -52,18 +49,10 @@ class AudioMaeConfig(AudioSSLConfig):
     classifier_mask_time_ratio: float | int = 0.0
     classifier_mask_frequency_ratio: float | int = 0.0
 
-    @property
-    def num_mel_patches(self) -> int:
-        return self.num_mel_bins // self.patch_size
-
     def validate_architecture(self):
         super().validate_architecture()
         for name in ("hidden_size", "decoder_hidden_size"):
             self.require(getattr(self, name) % 4 == 0, f"{name}={getattr(self, name)} is not a multiple of 4")
-        self.require(
-            self.num_mel_bins % self.patch_size == 0,
-            f"num_mel_bins={self.num_mel_bins} is not a multiple of patch_size={self.patch_size}",
-        )
         self.require(
             self.decoder_hidden_size % self.decoder_num_attention_heads == 0,
             f"decoder_hidden_size={self.decoder_hidden_size} is not a multiple of "
@@ -75,7 +64,6 @@ class AudioMaeConfig(AudioSSLConfig):
             0 <= self.decoder_window_shift < self.decoder_window_size,
             f"decoder_window_shift={self.decoder_window_shift}: expected 0 to decoder_window_size - 1",
         )
-        self.require(0 < self.mask_ratio < 1, f"mask_ratio={self.mask_ratio}: expected a value between 0 and 1")
         shares = ("mask_time_ratio", "mask_frequency_ratio", "decoder_bias_dropout")
         for name in (*shares, "classifier_mask_time_ratio", "classifier_mask_frequency_ratio"):
             self.require(0 <= getattr(self, name) < 1, f"{name}={getattr(self, name)}: expected a value in [0, 1)")

@@ -10,22 +10,9 @@ class AudioMaeFeatureExtractor(MelFeatureExtractor):
     leave them out.
     """
 
-    def __init__(
-        self,
-        max_length: int = 1024,
-        mean: float = -4.2677393,
-        std: float = 4.5689974,
-        remove_clip_mean: bool = True,
-        min_frames: int = 16,
-        **kwargs,
-    ):
+    def __init__(self, **options):
         super().__init__(
-            max_length=max_length,
-            mean=mean,
-            std=std,
-            remove_clip_mean=remove_clip_mean,
-            min_frames=min_frames,
-            **kwargs,
+            **{"mean": -4.2677393, "std": 4.5689974, "remove_clip_mean": True, "min_frames": 16, **options}
         )
 
 

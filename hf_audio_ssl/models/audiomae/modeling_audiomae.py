@@ -14,55 +14,46 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 from transformers import initialization as init
 from transformers.masking_utils import create_bidirectional_mask
-from transformers.modeling_outputs import BaseModelOutputWithPooling, SequenceClassifierOutput
-from transformers.utils import ModelOutput, TransformersKwargs, can_return_tuple
-from transformers.utils.generic import merge_with_config_defaults
-from transformers.utils.output_capturing import capture_outputs
+from transformers.modeling_outputs import SequenceClassifierOutput
+from transformers.utils import TransformersKwargs, can_return_tuple
 
 from hf_audio_ssl.modeling_base import AudioSSLPreTrainedModel
 from hf_audio_ssl.modeling_heads import AudioClassificationMixin, AudioFrameClassificationMixin
+from hf_audio_ssl.modeling_outputs import MaskedPredictionOutput
+from hf_audio_ssl.modeling_spectrogram import PatchTransformerMixin
 from hf_audio_ssl.models.audiomae.configuration_audiomae import AudioMaeConfig
 from hf_audio_ssl.models.audiomae.feature_extraction_audiomae import AudioMaeFeatureExtractor
 from hf_audio_ssl.modules.masking import (
-    check_mask,
     gather_tokens,
     num_visible,
     random_mask,
     row_column_mask,
     scatter_tokens,
+    take_or_draw,
     visible_indices,
 )
-from hf_audio_ssl.modules.patch_embed import PatchEmbedding, patch_attention_mask, patchify, unpatchify
+from hf_audio_ssl.modules.patch_embed import PatchEmbedding, patchify, unpatchify
+from hf_audio_ssl.modules.pooling import masked_mean, token_std
 from hf_audio_ssl.modules.positional import sincos_table_2d
 from hf_audio_ssl.modules.transformer import SelfAttention, TransformerLayer, tag_xavier
 from hf_audio_ssl.modules.window_attention import WindowAttention, WindowTransformerLayer
 
 
 @dataclass
-class AudioMaeForPreTrainingOutput(ModelOutput):
+class AudioMaeForPreTrainingOutput(MaskedPredictionOutput):
     """
     loss, reconstruction_loss (): the mean squared error of the masked patches.
     target_std, prediction_std (): standard deviation over patches, averaged over their cells; a prediction near zero
     is the same for every patch.
-    masked_share (): share of the patches that are masked.
     predictions, targets (batch, patches, patch_size^2): normalised patch by patch if `config.norm_pix_loss`.
     reconstruction (batch, frames, num_mel_bins): the predicted spectrogram in the units of `input_values`, if asked
     for.
-    bool_masked_pos (batch, patches): 1 = masked.
-    hidden_states, attentions: of the encoder, class token and visible patches only.
     """
 
-    loss: Tensor | None = None
     reconstruction_loss: Tensor | None = None
     target_std: Tensor | None = None
     prediction_std: Tensor | None = None
-    masked_share: Tensor | None = None
-    predictions: Tensor | None = None
-    targets: Tensor | None = None
     reconstruction: Tensor | None = None
-    bool_masked_pos: Tensor | None = None
-    hidden_states: tuple[Tensor, ...] | None = None
-    attentions: tuple[Tensor, ...] | None = None
 
 
 class AudioMaePositions(nn.Module):
@@ -187,10 +178,11 @@ class AudioMaePreTrainedModel(AudioSSLPreTrainedModel):
             init.ones_(module.temperature)
 
 
-class AudioMaeModel(AudioMaePreTrainedModel):
+class AudioMaeModel(PatchTransformerMixin, AudioMaePreTrainedModel):
     """The encoder: class token and patches through pre-norm transformer layers, and a final norm.
 
-    The supervised heads have `final_norm=False`: as in the original their own norm, after pooling, takes its place.
+    `pooler_output` is the mean of the real patches; hidden states have not passed the final norm. The supervised heads
+    have `final_norm=False`: as in the original their own norm, after pooling, takes its place.
     """
 
     def __init__(self, config: AudioMaeConfig, final_norm: bool = True):
@@ -204,42 +196,8 @@ class AudioMaeModel(AudioMaePreTrainedModel):
         tag_xavier(self)
         self.post_init()
 
-    @merge_with_config_defaults
-    @capture_outputs(tie_last_hidden_states=False)
-    def forward(
-        self,
-        input_values: Tensor,
-        attention_mask: Tensor | None = None,
-        visible: Tensor | None = None,
-        **kwargs: Unpack[TransformersKwargs],
-    ) -> BaseModelOutputWithPooling:
-        """
-        Args:
-            input_values: log mel (batch, frames, num_mel_bins).
-            attention_mask: (batch, frames), 1 = real. Patches that reach beyond the real frames are not attended to.
-            visible: indices of the patches to encode (batch, count); None = all.
-
-        Returns:
-            `pooler_output` is the mean of the real patches. Hidden states have not passed the final norm.
-        """
-        hidden_states = self.embeddings(input_values, visible)
-        valid = None
-        if attention_mask is not None:
-            valid = patch_attention_mask(attention_mask, self.config.patch_size, self.config.num_mel_patches)
-            if visible is not None:
-                valid = valid.gather(1, visible)
-            attention_mask = F.pad(valid, (1, 0), value=True)
-        mask = create_bidirectional_mask(self.config, hidden_states, attention_mask)
-        for layer in self.layers:
-            hidden_states = layer(hidden_states, mask, **kwargs)
-        hidden_states = self.final_norm(hidden_states)
-        patches = hidden_states[:, 1:]
-        if valid is None:
-            pooled = patches.mean(dim=1)
-        else:
-            weight = valid[..., None].to(patches.dtype)
-            pooled = (patches * weight).sum(dim=1) / weight.sum(dim=1).clamp(min=1)
-        return BaseModelOutputWithPooling(last_hidden_state=hidden_states, pooler_output=pooled)
+    def pool(self, hidden_states, valid):
+        return masked_mean(hidden_states[:, 1:], valid, dim=1)
 
     def contextual_embedding(self, hidden_states: tuple[Tensor, ...], first_layer: int = 9) -> Tensor:
         """Mean of the normed outputs of the layers from `first_layer` (counted from 0) on: what the original returns
@@ -249,18 +207,6 @@ class AudioMaeModel(AudioMaePreTrainedModel):
         if not states:
             raise ValueError(f"first_layer: got {first_layer}, expected less than {len(hidden_states) - 1} layers")
         return torch.stack([self.final_norm(state) for state in states]).mean(dim=0)
-
-    @property
-    def input_steps_per_frame(self) -> int:
-        return self.config.patch_size
-
-    def split_tokens(self, hidden_states, attention_mask=None):
-        tokens = hidden_states[:, 1:].unflatten(1, (-1, self.config.num_mel_patches))
-        if attention_mask is None:
-            valid = tokens.new_ones(tokens.shape[:2], dtype=torch.bool)
-        else:
-            valid = patch_attention_mask(attention_mask, self.config.patch_size, 1)
-        return hidden_states[:, 0], tokens, valid
 
 
 class AudioMaeForPreTraining(AudioMaePreTrainedModel):
@@ -307,20 +253,15 @@ class AudioMaeForPreTraining(AudioMaePreTrainedModel):
         patches = grid[0] * grid[1]
 
         # 1. mask
-        if bool_masked_pos is None:
-            bool_masked_pos, count = self.draw_mask(batch, grid, input_values.device)
-        else:
-            bool_masked_pos = bool_masked_pos.bool()
-            count = check_mask(bool_masked_pos, patches, batch)
-        visible = visible_indices(bool_masked_pos, count)
+        bool_masked_pos, visible = take_or_draw(
+            bool_masked_pos, batch, patches, lambda: self.draw_mask(batch, grid, input_values.device)
+        )
 
         # 2. encode the visible patches
         outputs = self.audiomae(input_values, attention_mask, visible, **kwargs)
 
         # 3. predict: visible patches back in their places, a learned token elsewhere
-        valid = None
-        if attention_mask is not None:
-            valid = patch_attention_mask(attention_mask, config.patch_size, config.num_mel_patches)
+        valid = None if attention_mask is None else self.audiomae.token_mask(attention_mask)
         predictions = self.decoder(outputs.last_hidden_state, visible, grid, valid)
 
         # 4. target: the patches themselves
@@ -332,8 +273,7 @@ class AudioMaeForPreTraining(AudioMaePreTrainedModel):
 
         # 5. loss: over masked patches only
         scored = bool_masked_pos if valid is None else bool_masked_pos & valid
-        error = (predictions.float() - targets).square().mean(dim=-1)
-        loss = (error * scored).sum() / scored.sum().clamp(min=1)
+        loss = masked_mean((predictions.float() - targets).square().mean(dim=-1), scored)
 
         reconstruction = None
         if output_reconstruction:
@@ -341,8 +281,8 @@ class AudioMaeForPreTraining(AudioMaePreTrainedModel):
         return AudioMaeForPreTrainingOutput(
             loss=loss if return_loss else None,
             reconstruction_loss=loss,
-            target_std=targets.flatten(0, 1).std(dim=0).mean(),
-            prediction_std=predictions.detach().float().flatten(0, 1).std(dim=0).mean(),
+            target_std=token_std(targets),
+            prediction_std=token_std(predictions),
             masked_share=scored.float().mean(),
             predictions=predictions,
             targets=targets,

@@ -43,6 +43,7 @@ class BeatsConfig(AudioSSLConfig):
     """
 
     model_type = "ssl_beats"
+    keys_to_ignore_at_inference = [*AudioSSLConfig.keys_to_ignore_at_inference, "codes"]
 
     num_mel_bins: int = 128
     patch_size: int = 16

@@ -185,6 +185,10 @@ class BeatsLayer(TransformerLayer):
             for module in (self.attention.q_proj, self.attention.k_proj):
                 module._deep_norm_gain = 1.0
 
+    def forward(self, hidden_states: Tensor, attention_mask: Tensor | None, relative_bias: Tensor | None, **kwargs):
+        # by position: reentrant checkpointing passes no gradient to what comes by name
+        return super().forward(hidden_states, attention_mask, relative_bias=relative_bias, **kwargs)
+
 
 class BeatsLayers(nn.Module):
     """Positions and transformer layers: encoder, label predictor and the tokenizer's estimator are made of it."""
@@ -232,9 +236,9 @@ class BeatsLayers(nn.Module):
         bias = None if self.relative_position is None else self.relative_position(length, visible)
         mask = None if valid is None else valid[:, None, None, :]
         for layer in self.layers:
-            if self.gradient_decay_ratio != 1:
+            if self.gradient_decay_ratio != 1 and x.requires_grad:
                 x = decay_gradient(x, self.gradient_decay_ratio)
-            y = layer(x, mask, relative_bias=bias, **kwargs)
+            y = layer(x, mask, bias, **kwargs)
             if self.training and self.layerdrop:
                 # computed all the same: no parameter is without gradient, and the device is not waited for
                 y = torch.where(torch.rand((), device=x.device) < self.layerdrop, x, y)

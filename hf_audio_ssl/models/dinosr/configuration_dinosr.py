@@ -111,6 +111,10 @@ class DinoSrConfig(AudioSSLConfig):
             self.require(getattr(self, name) >= 1, f"{name}={getattr(self, name)}: expected at least 1")
         for name in ("layerdrop", "activation_dropout", "feat_proj_dropout", "final_dropout", "codebook_decay"):
             self.require(0 <= getattr(self, name) < 1, f"{name}={getattr(self, name)}: expected a value in [0, 1)")
+        self.require(
+            self.freeze_teacher_step is None or self.freeze_teacher_step >= 1,
+            f"freeze_teacher_step={self.freeze_teacher_step}: expected at least 1, or None",
+        )
         self.require(self.drop_path_rate == 0, f"drop_path_rate={self.drop_path_rate}: DinoSR has layerdrop instead")
         self.require(
             0 <= self.ema_decay <= self.ema_end_decay <= 1,

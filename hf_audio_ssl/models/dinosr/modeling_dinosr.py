@@ -84,8 +84,11 @@ class DinoSrFeatureEncoder(Data2VecAudioFeatureEncoder):
                 f"input_values: got shape {tuple(input_values.shape)}, expected (batch, at least {self.shortest} "
                 "samples)"
             )
-        # unlike the parent's, without a gradient for the waveform
         hidden_states = input_values[:, None]
+        if self.gradient_checkpointing and self.training:
+            # a reentrant checkpoint of the first layer would pass no gradient on to its weights; the parent asks for
+            # the waveform's gradient always
+            hidden_states = hidden_states.requires_grad_()
         for layer in self.conv_layers:
             hidden_states = layer(hidden_states)
         return hidden_states
@@ -186,7 +189,7 @@ class DinoSrModel(DinoSrPreTrainedModel):
         return self.feature_projection(self.feature_extractor(input_values).transpose(1, 2))[0]
 
     def spec_augment(self, projected: Tensor, frame_mask: Tensor | None) -> tuple[Tensor, Tensor | None]:
-        """Zeroes spans of channels, and draws spans of frames to mask: (projected, bool_masked_pos)."""
+        """Zeroes spans of channels, and draws spans of frames to mask: (projected, mask_time_indices)."""
         config, (batch, frames, channels) = self.config, projected.shape
         if config.mask_feature_prob > 0:
             mask = span_mask(
@@ -207,7 +210,7 @@ class DinoSrModel(DinoSrPreTrainedModel):
         self,
         input_values: Tensor | None = None,
         attention_mask: Tensor | None = None,
-        bool_masked_pos: Tensor | None = None,
+        mask_time_indices: Tensor | None = None,
         projected: Tensor | None = None,
         **kwargs: Unpack[TransformersKwargs],
     ) -> BaseModelOutput:
@@ -215,18 +218,20 @@ class DinoSrModel(DinoSrPreTrainedModel):
         Args:
             input_values: normalised waveforms (batch, samples).
             attention_mask: (batch, samples), 1 = real.
-            bool_masked_pos: frames (batch, frames) that are replaced by the mask embedding, 1 = masked. In training
-                with SpecAugment it is drawn if None.
+            mask_time_indices: frames (batch, frames) that the mask embedding replaces, 1 = masked. In training with
+                SpecAugment they are drawn if None.
             projected: (batch, frames, hidden_size), the result of `project`, instead of `input_values`.
         """
         if projected is None:
             projected = self.project(input_values)
         frame_mask = self.frame_mask(attention_mask)
-        if bool_masked_pos is None and self.training:
-            projected, bool_masked_pos = self.spec_augment(projected, frame_mask)
-        if bool_masked_pos is not None:
+        if mask_time_indices is None and self.training:
+            projected, mask_time_indices = self.spec_augment(projected, frame_mask)
+        if mask_time_indices is not None:
+            if self.masked_spec_embed is None:
+                raise ValueError("mask_time_indices: given, but the model has no mask embedding (mask_time_prob=0)")
             embedding = self.masked_spec_embed.to(projected.dtype)
-            projected = torch.where(bool_masked_pos.bool()[..., None], embedding, projected)
+            projected = torch.where(mask_time_indices.bool()[..., None], embedding, projected)
         return BaseModelOutput(last_hidden_state=self.encoder(projected, frame_mask, **kwargs))
 
     @property
@@ -358,7 +363,7 @@ class DinoSrForPreTraining(DinoSrPreTrainedModel):
 
         # 2. student: codes of every codebook from its last layer
         outputs = self.dinosr(
-            attention_mask=attention_mask, bool_masked_pos=bool_masked_pos, projected=projected, **kwargs
+            attention_mask=attention_mask, mask_time_indices=bool_masked_pos, projected=projected, **kwargs
         )
         predictions = torch.stack([head(outputs.last_hidden_state) for head in self.heads])
 

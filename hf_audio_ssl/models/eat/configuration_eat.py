@@ -3,15 +3,14 @@ from typing import Literal
 
 from huggingface_hub.dataclasses import strict
 
-from hf_audio_ssl.configuration_base import AudioSSLConfig
+from hf_audio_ssl.configuration_base import SpectrogramConfig
 
 
 @strict
-class EatConfig(AudioSSLConfig):
+class EatConfig(SpectrogramConfig):
     """Configuration of EAT (arXiv 2401.03497). The defaults are the paper's base model and its pre-training on AS-2M.
 
     Args:
-        num_mel_bins, patch_size: height of the spectrogram and side of its square patches.
         max_time_patches: rows of the position table; longer input is an error (768 rows are 122.9 s).
         decoder_*: the convolutional decoder of the pre-training head.
         mask_ratio, mask_ratio_adjust, mask_block_size: inverse block masking; see `inverse_block_mask`.
@@ -27,8 +26,6 @@ class EatConfig(AudioSSLConfig):
 
     model_type = "ssl_eat"
 
-    num_mel_bins: int = 128
-    patch_size: int = 16
     max_time_patches: int = 768
     decoder_hidden_size: int = 768
     decoder_num_layers: int = 6
@@ -47,18 +44,9 @@ class EatConfig(AudioSSLConfig):
     ema_end_decay: float | int = 0.99999
     ema_anneal_steps: int = 100_000
 
-    @property
-    def num_mel_patches(self) -> int:
-        return self.num_mel_bins // self.patch_size
-
     def validate_architecture(self):
         super().validate_architecture()
         self.require(self.hidden_size % 4 == 0, f"hidden_size={self.hidden_size} is not a multiple of 4")
-        self.require(
-            self.num_mel_bins % self.patch_size == 0,
-            f"num_mel_bins={self.num_mel_bins} is not a multiple of patch_size={self.patch_size}",
-        )
-        self.require(0 < self.mask_ratio < 1, f"mask_ratio={self.mask_ratio}: expected a value between 0 and 1")
         self.require(self.mask_block_size >= 1, f"mask_block_size={self.mask_block_size}: expected at least 1")
         self.require(self.num_clones >= 1, f"num_clones={self.num_clones}: expected at least 1")
         self.require(self.decoder_kernel_size % 2 == 1, f"decoder_kernel_size={self.decoder_kernel_size} is not odd")

@@ -10,23 +10,8 @@ class EatFeatureExtractor(MelFeatureExtractor):
     leave them out.
     """
 
-    def __init__(
-        self,
-        max_length: int = 1024,
-        mean: float = -4.268,
-        std: float = 4.569,
-        remove_clip_mean: bool = True,
-        min_frames: int = 16,
-        **kwargs,
-    ):
-        super().__init__(
-            max_length=max_length,
-            mean=mean,
-            std=std,
-            remove_clip_mean=remove_clip_mean,
-            min_frames=min_frames,
-            **kwargs,
-        )
+    def __init__(self, **options):
+        super().__init__(**{"mean": -4.268, "std": 4.569, "remove_clip_mean": True, "min_frames": 16, **options})
 
 
 __all__ = ["EatFeatureExtractor"]

@@ -13,56 +13,40 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 from transformers import initialization as init
-from transformers.masking_utils import create_bidirectional_mask
-from transformers.modeling_outputs import BaseModelOutputWithPooling
-from transformers.utils import ModelOutput, TransformersKwargs, can_return_tuple
-from transformers.utils.generic import merge_with_config_defaults
-from transformers.utils.output_capturing import OutputRecorder, capture_outputs
+from transformers.utils import TransformersKwargs, can_return_tuple
+from transformers.utils.output_capturing import OutputRecorder
 
 from hf_audio_ssl.modeling_base import AudioSSLPreTrainedModel
 from hf_audio_ssl.modeling_heads import AudioClassificationMixin, AudioFrameClassificationMixin
+from hf_audio_ssl.modeling_outputs import MaskedPredictionOutput
+from hf_audio_ssl.modeling_spectrogram import PatchTransformerMixin
 from hf_audio_ssl.models.eat.configuration_eat import EatConfig
 from hf_audio_ssl.models.eat.feature_extraction_eat import EatFeatureExtractor
 from hf_audio_ssl.modules.decoders import ConvDecoder2d
 from hf_audio_ssl.modules.ema import ema_update, make_teacher
-from hf_audio_ssl.modules.masking import (
-    check_mask,
-    gather_tokens,
-    inverse_block_mask,
-    num_visible,
-    scatter_tokens,
-    visible_indices,
-)
-from hf_audio_ssl.modules.normalisation import normalise_over_time
-from hf_audio_ssl.modules.patch_embed import PatchEmbedding, patch_attention_mask
+from hf_audio_ssl.modules.masking import gather_tokens, inverse_block_mask, num_visible, scatter_tokens, take_or_draw
+from hf_audio_ssl.modules.patch_embed import PatchEmbedding
+from hf_audio_ssl.modules.pooling import masked_mean, token_std
 from hf_audio_ssl.modules.positional import sincos_table_2d
 from hf_audio_ssl.modules.transformer import FeedForward, SelfAttention, TransformerLayer
 from hf_audio_ssl.schedules import linear_anneal
 
 
 @dataclass
-class EatForPreTrainingOutput(ModelOutput):
+class EatForPreTrainingOutput(MaskedPredictionOutput):
     """
     loss (): weighted sum of `frame_loss` and `utterance_loss`.
     target_std, prediction_std (): standard deviation over tokens, averaged over dimensions; near zero = collapse.
-    masked_share (): share of the patches that are masked.
     targets (batch, patches, hidden_size), predictions (batch * clones, patches, hidden_size),
     utterance_prediction (batch * clones, hidden_size), bool_masked_pos (batch * clones, patches): 1 = masked.
     hidden_states, attentions: of the student, class token and visible patches only.
     """
 
-    loss: Tensor | None = None
     frame_loss: Tensor | None = None
     utterance_loss: Tensor | None = None
     target_std: Tensor | None = None
     prediction_std: Tensor | None = None
-    masked_share: Tensor | None = None
-    targets: Tensor | None = None
-    predictions: Tensor | None = None
     utterance_prediction: Tensor | None = None
-    bool_masked_pos: Tensor | None = None
-    hidden_states: tuple[Tensor, ...] | None = None
-    attentions: tuple[Tensor, ...] | None = None
 
 
 class EatEmbeddings(nn.Module):
@@ -122,53 +106,15 @@ class EatPreTrainedModel(AudioSSLPreTrainedModel):
             init.copy_(module.positions, module.position_table())
 
 
-class EatModel(EatPreTrainedModel):
+class EatModel(PatchTransformerMixin, EatPreTrainedModel):
     """The encoder: class token and patches through post-norm transformer layers."""
 
     def __init__(self, config: EatConfig):
         super().__init__(config)
         self.embeddings = EatEmbeddings(config)
         self.layers = nn.ModuleList(TransformerLayer(config, i) for i in range(config.num_hidden_layers))
+        self.final_norm = nn.Identity()  # each layer ends with a norm
         self.post_init()
-
-    @merge_with_config_defaults
-    @capture_outputs(tie_last_hidden_states=False)
-    def forward(
-        self,
-        input_values: Tensor,
-        attention_mask: Tensor | None = None,
-        visible: Tensor | None = None,
-        **kwargs: Unpack[TransformersKwargs],
-    ) -> BaseModelOutputWithPooling:
-        """
-        Args:
-            input_values: log mel (batch, frames, num_mel_bins).
-            attention_mask: (batch, frames), 1 = real. Patches that reach beyond the real frames are not attended to.
-            visible: indices of the patches to encode (batch * clones, count), clones of a clip adjacent; None = all.
-        """
-        hidden_states = self.embeddings(input_values, visible)
-        if attention_mask is not None:
-            mask = patch_attention_mask(attention_mask, self.config.patch_size, self.config.num_mel_patches)
-            if visible is not None:
-                mask = gather_tokens(mask[..., None], visible)[..., 0]
-            attention_mask = F.pad(mask, (1, 0), value=True)
-        mask = create_bidirectional_mask(self.config, hidden_states, attention_mask)
-        for layer in self.layers:
-            hidden_states = layer(hidden_states, mask, **kwargs)
-        return BaseModelOutputWithPooling(last_hidden_state=hidden_states, pooler_output=hidden_states[:, 0])
-
-    @property
-    def input_steps_per_frame(self) -> int:
-        return self.config.patch_size
-
-    def split_tokens(self, hidden_states, attention_mask=None):
-        columns = self.config.num_mel_patches
-        tokens = hidden_states[:, 1:].unflatten(1, (-1, columns))
-        if attention_mask is None:
-            valid = tokens.new_ones(tokens.shape[:2], dtype=torch.bool)
-        else:
-            valid = patch_attention_mask(attention_mask, self.config.patch_size, 1)
-        return hidden_states[:, 0], tokens, valid
 
 
 class EatForPreTraining(EatPreTrainedModel):
@@ -199,16 +145,29 @@ class EatForPreTraining(EatPreTrainedModel):
     def after_optimizer_step(self, step: int) -> None:
         ema_update(self.teacher, self.eat, self.ema_decay_at(step))
 
+    def draw_mask(self, batch: int, grid: tuple[int, int], device) -> tuple[Tensor, int]:
+        """Masks (batch * clones, patches), True = masked, and the number of visible patches in each."""
+        config = self.config
+        rows, shape = batch * config.num_clones, {"block_size": config.mask_block_size}
+        mask = inverse_block_mask(
+            rows, grid, config.mask_ratio, adjust=config.mask_ratio_adjust, device=device, **shape
+        )
+        return mask, num_visible(grid[0] * grid[1], config.mask_ratio)
+
     @torch.no_grad()
     def make_targets(self, input_values: Tensor, attention_mask: Tensor | None, valid: Tensor) -> Tensor:
         """Mean of the teacher's last k feed-forward outputs, each normalised over the clip's real patches, then over
         channels.
         """
         states = self.teacher(input_values, attention_mask, output_ffn_states=True).ffn_states
+        states = states[-(self.config.average_top_k_layers or len(states)) :]
         target = 0
-        for state in states[-(self.config.average_top_k_layers or len(states)) :]:
-            target = target + normalise_over_time(state[:, 1:].float(), valid)
-        return F.layer_norm(target / (self.config.average_top_k_layers or len(states)), target.shape[-1:])
+        for state in states:
+            state = state[:, 1:].float()
+            state = state - masked_mean(state, valid, dim=1)[:, None]
+            variance = masked_mean(state.square(), valid, dim=1)[:, None]
+            target = target + state * (variance + 1e-5).rsqrt()
+        return F.layer_norm(target / len(states), target.shape[-1:])
 
     @can_return_tuple
     def forward(
@@ -232,23 +191,10 @@ class EatForPreTraining(EatPreTrainedModel):
         patches, device = grid[0] * grid[1], input_values.device
 
         # 1. mask: several masks for each clip
-        if bool_masked_pos is None:
-            bool_masked_pos = inverse_block_mask(
-                batch * config.num_clones,
-                grid,
-                config.mask_ratio,
-                block_size=config.mask_block_size,
-                adjust=config.mask_ratio_adjust,
-                device=device,
-            )
-            count = num_visible(patches, config.mask_ratio)
-            if not count:
-                raise ValueError(f"mask_ratio={config.mask_ratio} leaves none of {patches} patches visible")
-        else:
-            bool_masked_pos = bool_masked_pos.bool()
-            count = check_mask(bool_masked_pos, patches, batch)
+        bool_masked_pos, visible = take_or_draw(
+            bool_masked_pos, batch, patches, lambda: self.draw_mask(batch, grid, device)
+        )
         clones = len(bool_masked_pos) // batch
-        visible = visible_indices(bool_masked_pos, count)
 
         # 2. encode the visible patches
         outputs = self.eat(input_values, attention_mask, visible, **kwargs)
@@ -263,7 +209,7 @@ class EatForPreTraining(EatPreTrainedModel):
             valid = torch.ones(batch, patches, dtype=torch.bool, device=device)
             inside = None
         else:
-            valid = patch_attention_mask(attention_mask, config.patch_size, config.num_mel_patches)
+            valid = self.eat.token_mask(attention_mask)
             inside = valid.repeat_interleave(clones, dim=0)
         predictions = self.decoder(scatter_tokens(mask_noise, visible, encoded[:, 1:]), grid, inside)
 
@@ -274,13 +220,10 @@ class EatForPreTraining(EatPreTrainedModel):
         scale = config.hidden_size**-0.5
         by_clone = predictions.float().unflatten(0, (batch, clones))
         scored = bool_masked_pos.unflatten(0, (batch, clones)) & valid[:, None]
-        error = (by_clone - targets[:, None]).square().sum(dim=-1) * scale
-        frame_loss = (error * scored).sum() / scored.sum().clamp(min=1)
-        weight = valid[..., None].to(targets.dtype)
-        clip_target = (targets * weight).sum(dim=1) / weight.sum(dim=1).clamp(min=1)
-        error = (utterance_prediction.float().unflatten(0, (batch, clones)) - clip_target[:, None]).square()
-        utterance_loss = error.sum(dim=-1) * scale
-        utterance_loss = utterance_loss.sum() if config.utterance_loss_reduction == "sum" else utterance_loss.mean()
+        frame_loss = masked_mean((by_clone - targets[:, None]).square().sum(dim=-1) * scale, scored)
+        clip_target = masked_mean(targets, valid, dim=1)[:, None]
+        error = (utterance_prediction.float().unflatten(0, (batch, clones)) - clip_target).square().sum(dim=-1) * scale
+        utterance_loss = error.sum() if config.utterance_loss_reduction == "sum" else error.mean()
         frame_loss = frame_loss * config.frame_loss_weight
         utterance_loss = utterance_loss * config.utterance_loss_weight
 
@@ -288,8 +231,8 @@ class EatForPreTraining(EatPreTrainedModel):
             loss=frame_loss + utterance_loss if return_loss else None,
             frame_loss=frame_loss,
             utterance_loss=utterance_loss,
-            target_std=targets.flatten(0, 1).std(dim=0).mean(),
-            prediction_std=predictions.detach().float().flatten(0, 1).std(dim=0).mean(),
+            target_std=token_std(targets),
+            prediction_std=token_std(predictions),
             masked_share=scored.float().mean(),
             targets=targets,
             predictions=predictions,

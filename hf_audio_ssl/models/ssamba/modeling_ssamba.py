@@ -40,7 +40,7 @@ class SsambaForPreTrainingOutput(ModelOutput):
     targets, predictions (batch, masked, patch_size^2): pixels of the masked patches, and the contrastive predictions.
     reconstruction (batch, masked, patch_size^2): of the patches of the generative mask.
     bool_masked_pos, bool_masked_pos_generative (batch, patches): 1 = masked.
-    hidden_states: of both passes, one behind the other along the batch.
+    hidden_states (batch * 2, 1 + patches, hidden_size): of both passes, those of a clip adjacent.
     """
 
     loss: Tensor | None = None
@@ -278,9 +278,9 @@ class SsambaForPreTraining(SsambaPreTrainedModel):
             places.append(visible_indices(~mask, count))
 
         # 2. encode both, in one pass over twice as many clips
-        both = None if attention_mask is None else attention_mask.repeat(2, 1)
-        outputs = self.ssamba(input_values.repeat(2, 1, 1), both, torch.cat(masks), self.mask_token, **kwargs)
-        seen = outputs.last_hidden_state[:, 1:].chunk(2)
+        twice = [None if x is None else x.repeat_interleave(2, dim=0) for x in (input_values, attention_mask)]
+        outputs = self.ssamba(*twice, torch.stack(masks, dim=1).flatten(0, 1), self.mask_token, **kwargs)
+        seen = outputs.last_hidden_state[:, 1:].unflatten(0, (-1, 2)).unbind(1)
 
         # 3. predict the pixels of the masked patches
         predictions = self.contrastive_head(gather_tokens(seen[0], places[0])).float()

@@ -145,6 +145,19 @@ def test_every_row_of_a_batch_without_padding_has_as_many_masked_frames():
     assert len(counts.unique()) == 1 and 0 < counts[0] < FRAMES
 
 
+def test_codebooks_are_drawn_wherever_the_model_was_made():
+    with torch.device("meta"):
+        model = DinoSrForPreTraining(TESTER.config())
+    model.to_empty(device="cpu").init_weights()
+    for codebook in (model.codebook, TESTER.model(PRETRAINING).codebook):
+        codewords = codebook.codewords()
+        torch.testing.assert_close(codewords.mean(dim=1), torch.zeros(2, 32), atol=1e-6, rtol=0)
+        torch.testing.assert_close(codewords.var(dim=1, correction=0), torch.ones(2, 32), atol=1e-3, rtol=0)
+        assert (codebook.counts == 1).all()
+        assert not codebook.pending_sums.any() and not codebook.pending_counts.any()
+    assert not torch.equal(TESTER.model(PRETRAINING, seed=1).codebook.sums, TESTER.model(PRETRAINING).codebook.sums)
+
+
 def test_codebooks_learn_once_a_step_and_only_in_training():
     model, arguments = TESTER.model(PRETRAINING), TESTER.arguments(PRETRAINING)
     before = {name: value.clone() for name, value in model.codebook.state_dict().items()}
@@ -330,6 +343,11 @@ def test_mask_of_another_shape():
         TESTER.model(PRETRAINING)(TESTER.inputs()["input_values"], bool_masked_pos=torch.ones(3, 11))
 
 
+def test_mask_without_an_embedding():
+    with pytest.raises(ValueError, match="mask_time_indices: given, but the model has no mask embedding"):
+        TESTER.model("AutoModel")(**TESTER.inputs(), mask_time_indices=torch.ones(3, 12))
+
+
 @pytest.mark.parametrize(
     "changes, message",
     [
@@ -345,6 +363,7 @@ def test_mask_of_another_shape():
         (dict(mask_feature_prob=1.5), "mask_feature_prob=1.5"),
         (dict(layerdrop=1.0), r"layerdrop=1.0: expected a value in \[0, 1\)"),
         (dict(codebook_decay=1.0), "codebook_decay=1.0"),
+        (dict(freeze_teacher_step=0), "freeze_teacher_step=0: expected at least 1, or None"),
         (dict(drop_path_rate=0.1), "drop_path_rate=0.1: DinoSR has layerdrop instead"),
         (dict(ema_decay=0.99, ema_end_decay=0.9), "ema_decay=0.99, ema_end_decay=0.9"),
     ],

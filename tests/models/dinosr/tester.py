@@ -15,9 +15,9 @@ class DinoSrTester(MethodTester):
         hidden_dropout_prob=0.0,
         attention_probs_dropout_prob=0.0,
         layerdrop=0.0,
-        conv_dim=(16, 16, 16),
-        conv_kernel=(16, 8, 4),
-        conv_stride=(10, 8, 4),
+        conv_dim=[16, 16, 16],
+        conv_kernel=[16, 8, 4],
+        conv_stride=[10, 8, 4],
         num_conv_pos_embeddings=2,
         conv_pos_kernel_size=3,
         num_conv_pos_embedding_groups=4,
@@ -32,6 +32,9 @@ class DinoSrTester(MethodTester):
     )
     # a frame is 326 samples, the next begins 320 later
     extractor_sizes = dict(max_length=16000, min_length=326)
+    conformance_skips = {
+        "test_init_weights_can_init_buffers": "expects buffers without chance; codebooks are drawn, see test_dinosr.py"
+    }
     steps = 326 + 11 * 320
     short_steps = 326 + 5 * 320
 
