@@ -25,7 +25,12 @@ def _mapping(auto_class: str):
 
 
 def register(spec: MethodSpec) -> None:
-    """Make `spec` known to AutoConfig and to every Auto class that it names. Idempotent."""
+    """Make `spec` known to AutoConfig and to every Auto class that it names. Idempotent.
+
+    transformers' own model types are left alone: whoever imports this package gets no other class for them.
+    """
+    if spec.native:
+        return
     config_name = spec.classes["AutoConfig"]
     sys.modules[f"transformers.models.{spec.model_type}"] = importlib.import_module(spec.package)
     configuration_auto.CONFIG_MAPPING_NAMES[spec.model_type] = config_name

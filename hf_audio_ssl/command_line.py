@@ -60,17 +60,18 @@ def parse_pretraining(argv: Sequence[str] | None = None, **kwargs) -> dict:
     return {name.removesuffix(" block"): value for name, value in given.items()}
 
 
-def parse_finetuning(argv: Sequence[str] | None = None, **kwargs):
-    """A command line as `hf_audio_ssl.training.finetuning.FinetuningArguments`."""
+def parse_finetuning(argv: Sequence[str] | None = None, kind: type | None = None, **kwargs):
+    """A command line as `hf_audio_ssl.training.finetuning.FinetuningArguments`, or as another `kind`."""
     from hf_audio_ssl.training.finetuning import FinetuningArguments, make_finetuning_arguments
 
-    given = parse_recipe_arguments(recipe_parser(FinetuningArguments, **kwargs), argv)
+    kind = kind or FinetuningArguments
+    given = parse_recipe_arguments(recipe_parser(kind, **kwargs), argv)
     recipe = given.pop("recipe", None)
     fields = {"model": "config_overrides", "features": "feature_overrides", "data": "data_options"}
     for block, name in fields.items():
         if f"{block} block" in given:
             given[name] = given.pop(f"{block} block")
-    return make_finetuning_arguments(given, recipe)
+    return make_finetuning_arguments(given, recipe, kind)
 
 
 def conversion_command(

@@ -78,6 +78,13 @@ class AudioSSLPreTrainedModel(PreTrainedModel):
         else:
             raise ValueError(f"unknown initialisation tag {tag!r} on {type(module).__name__}")
 
+    @property
+    def skips_layers(self) -> bool:
+        """Whether a training step may leave out whole layers (LayerDrop): their parameters then get no gradient, which
+        DistributedDataParallel has to be told.
+        """
+        return False
+
     # -- pre-training -------------------------------------------------------------------------------------------------
 
     def teacher_pairs(self) -> list[tuple[nn.Module, nn.Module]]:
@@ -136,6 +143,13 @@ class AudioSSLPreTrainedModel(PreTrainedModel):
         """Embedding frames of an input of `steps` steps."""
         return max((steps - self.receptive_field) // self.input_steps_per_frame + 1, 0)
 
+    @property
+    def padding_changes_outputs(self) -> bool:
+        """Whether a clip's outputs depend on its padding in spite of the mask, because something is normalised over
+        time. `encode` then puts only clips of equal length into a batch.
+        """
+        return False
+
     def own_feature_extractor(self):
         """The extractor saved beside the weights, or the method's default one."""
         path = self.config._name_or_path
@@ -193,14 +207,14 @@ class AudioSSLPreTrainedModel(PreTrainedModel):
         was_training = model.training
         model.eval()
         windows = defaultdict(list)
-        for begin in range(0, len(pieces), batch_size):
-            batch = pieces[begin : begin + batch_size]
+        alone = model.padding_changes_outputs
+        for batch in _batches(pieces, batch_size, equal_lengths=alone):
             inputs = extractor(
                 [wave for _, _, wave in batch],
                 sampling_rate=sampling_rate,
                 padding="longest",
                 truncation=False,
-                pad_to_multiple_of=model.input_steps_per_frame,
+                pad_to_multiple_of=None if alone else model.input_steps_per_frame,
                 return_attention_mask=True,
                 device=self.device,
             )
@@ -268,6 +282,16 @@ def _cut(waves, model, extractor, span: int, stride: int) -> list[tuple[int, int
             end = len(wave) if total <= span else begin + span * shift + overlap
             pieces.append((clip, start, wave[begin:end]))
     return pieces
+
+
+def _batches(pieces: list, batch_size: int, equal_lengths: bool):
+    """Windows in batches; of one length each if `equal_lengths`."""
+    groups = defaultdict(list)
+    for piece in pieces:
+        groups[len(piece[2]) if equal_lengths else 0].append(piece)
+    for group in groups.values():
+        for begin in range(0, len(group), batch_size):
+            yield group[begin : begin + batch_size]
 
 
 def _overlap_average(windows: list[tuple[int, Tensor]]) -> Tensor:

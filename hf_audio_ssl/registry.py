@@ -34,7 +34,7 @@ class MethodSpec:
     taxonomy: Literal["generative", "contrastive", "predictive", "multimodal"]
     input: Literal["spectrogram", "waveform"]
     sampling_rate: int
-    # Auto class -> class of this package, e.g. {"AutoModel": "EatModel"}
+    # Auto class -> class, e.g. {"AutoModel": "EatModel"}: one that `modules` names, or else one of transformers
     classes: dict[str, str] = field(hash=False)
     # module of the method's folder -> the public names it defines; keeps imports lazy
     modules: dict[str, tuple[str, ...]] = field(hash=False)
@@ -46,6 +46,13 @@ class MethodSpec:
     @property
     def package(self) -> str:
         return f"hf_audio_ssl.models.{self.name}"
+
+    @property
+    def native(self) -> bool:
+        """Whether the model type is transformers' own. Then its Auto classes stay as they are: they open the method's
+        folders, and `from_pretrained` below does so with our classes.
+        """
+        return not self.model_type.startswith("ssl_")
 
     @property
     def public_names(self) -> tuple[str, ...]:
@@ -82,6 +89,22 @@ def load_class(spec: MethodSpec, auto_class: str):
     return getattr(importlib.import_module(spec.package), spec.classes[auto_class])
 
 
+def from_pretrained(auto_class: str, path, **kwargs):
+    """What `auto_class`, such as "AutoModel", loads from a folder or Hub id; for a method built on transformers' own
+    model type with our class, which adds `encode` and the like.
+    """
+    import transformers
+
+    try:
+        config, _ = transformers.PreTrainedConfig.get_config_dict(path, revision=kwargs.get("revision"))
+    except OSError:
+        config = {}  # an extractor alone, or nothing at all: transformers will say so
+    for spec in methods().values():
+        if spec.native and spec.model_type == config.get("model_type"):
+            return load_class(spec, auto_class).from_pretrained(path, **kwargs)
+    return getattr(transformers, auto_class).from_pretrained(path, **kwargs)
+
+
 def lazy_module(spec: MethodSpec):
     """`__getattr__` and `__dir__` for a method's `__init__.py`: submodules load when one of their names is used."""
     home = {name: module for module, names in spec.modules.items() for name in names}
@@ -89,6 +112,8 @@ def lazy_module(spec: MethodSpec):
     def __getattr__(name):
         if name in home:
             return getattr(importlib.import_module(f"{spec.package}.{home[name]}"), name)
+        if name in spec.classes.values():
+            return getattr(importlib.import_module("transformers"), name)
         raise AttributeError(f"module {spec.package!r} has no attribute {name!r}")
 
     def __dir__():

@@ -8,7 +8,7 @@ from transformers import PreTrainedConfig, PreTrainedModel
 
 import hf_audio_ssl
 from hf_audio_ssl.auto import register, register_all
-from hf_audio_ssl.registry import get_method, load_class, methods, spec_for
+from hf_audio_ssl.registry import from_pretrained, get_method, load_class, methods, spec_for
 
 SPECS = list(methods().values())
 EVERY = pytest.mark.parametrize("spec", SPECS, ids=lambda spec: spec.name)
@@ -16,10 +16,13 @@ EVERY = pytest.mark.parametrize("spec", SPECS, ids=lambda spec: spec.name)
 
 @EVERY
 def test_spec_is_complete(spec):
-    assert spec.model_type.startswith("ssl_")  # a native model of that name must not break our import one day
+    # a native model of that name must not break our import one day, unless it is the one that we build on
+    assert spec.native == hasattr(transformers, spec.classes["AutoConfig"])
+    assert spec.model_type.startswith("ssl_") or spec.native
     assert re.fullmatch(r"\d{4}\.\d{4,5}", spec.arxiv) and spec.repository.startswith("https://")
     assert {"AutoConfig", "AutoModel", "AutoModelForPreTraining", "AutoFeatureExtractor"} <= spec.classes.keys()
-    assert set(spec.classes.values()) <= set(spec.public_names)
+    foreign = set(spec.classes.values()) - set(spec.public_names)
+    assert not foreign if not spec.native else all(hasattr(transformers, name) for name in foreign)
     assert spec.title and spec.license and spec.taxonomy and spec.sampling_rate > 0
     for checkpoint in spec.checkpoints:
         assert checkpoint.name and checkpoint.source and checkpoint.dataset and checkpoint.license
@@ -48,7 +51,8 @@ def test_found_by_name_type_config_and_model(spec):
 @EVERY
 def test_auto_classes_know_the_method(spec):
     config_class = load_class(spec, "AutoConfig")
-    assert type(transformers.AutoConfig.for_model(spec.model_type)) is config_class
+    found = type(transformers.AutoConfig.for_model(spec.model_type))
+    assert found is config_class if not spec.native else issubclass(config_class, found)
     for auto_class, name in spec.classes.items():
         if auto_class == "AutoConfig":
             continue
@@ -58,7 +62,8 @@ def test_auto_classes_know_the_method(spec):
             else getattr(transformers, auto_class)._model_mapping
         )
         found = mapping[config_class]
-        assert (found[0] if isinstance(found, tuple) else found).__name__ == name
+        found = found[0] if isinstance(found, tuple) else found
+        assert found.__name__ == name and found.__module__.startswith("transformers." if spec.native else spec.package)
         assert config_class in mapping
 
 
@@ -113,3 +118,32 @@ def test_unknown_names_are_answered_with_the_known_ones():
         load_class(get_method("eat"), "AutoModelForCTC")
     with pytest.raises(ImportError, match="cannot import name .Nonsense."):
         from hf_audio_ssl import Nonsense  # noqa: F401
+
+
+def test_transformers_own_model_types_stay_transformers():
+    """Whoever imports the package gets what transformers gives without it, for every class of wav2vec 2.0."""
+    native = transformers.models.wav2vec2
+    config = transformers.AutoConfig.for_model("wav2vec2")
+    assert type(config) is native.Wav2Vec2Config is transformers.Wav2Vec2Config
+    for auto_class, name in {
+        "AutoModel": "Wav2Vec2Model",
+        "AutoModelForPreTraining": "Wav2Vec2ForPreTraining",
+        "AutoModelForCTC": "Wav2Vec2ForCTC",
+        "AutoModelForAudioClassification": "Wav2Vec2ForSequenceClassification",
+    }.items():
+        assert getattr(transformers, auto_class)._model_mapping[type(config)] is getattr(native, name)
+
+
+def test_from_pretrained_gives_our_class_for_a_native_model_type(tmp_path):
+    sizes = dict(hidden_size=16, num_hidden_layers=1, num_attention_heads=2, intermediate_size=16, conv_dim=(8,) * 7)
+    sizes |= dict(num_conv_pos_embeddings=4, num_conv_pos_embedding_groups=2)
+    theirs = transformers.Wav2Vec2Model(transformers.Wav2Vec2Config(**sizes))
+    theirs.save_pretrained(tmp_path)
+    ours = from_pretrained("AutoModel", tmp_path)
+    assert type(ours) is hf_audio_ssl.Wav2Vec2Model and isinstance(ours, transformers.Wav2Vec2Model)
+    assert all(torch.equal(value, ours.state_dict()[name]) for name, value in theirs.state_dict().items())
+    transformers.Wav2Vec2FeatureExtractor(do_normalize=False).save_pretrained(tmp_path)
+    extractor = from_pretrained("AutoFeatureExtractor", tmp_path)
+    assert type(extractor) is hf_audio_ssl.Wav2Vec2FeatureExtractor and not extractor.do_normalize
+    with pytest.raises(OSError):
+        from_pretrained("AutoModel", tmp_path / "nowhere")

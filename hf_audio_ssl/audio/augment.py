@@ -129,6 +129,16 @@ def noise_and_roll(
     return noisy.gather(1, source[:, :, None].expand_as(noisy))
 
 
+def crop_to_shortest(waves: list[Tensor], generator: torch.Generator | None = None) -> list[Tensor]:
+    """Clips (samples_i,) cut at random places to the length of the shortest: a batch without padding, as wav2vec 2.0
+    and its kin are pre-trained.
+    """
+    shortest = min(len(wave) for wave in waves)
+    places = torch.rand(len(waves), generator=generator).tolist()
+    starts = [int(place * (len(wave) - shortest + 1)) for place, wave in zip(places, waves)]
+    return [wave[start : start + shortest] for start, wave in zip(starts, waves)]
+
+
 def vary_spectrum(
     spectrograms: Tensor, *, shift: int = 0, tilt: float = 0.0, generator: torch.Generator | None = None
 ) -> Tensor:

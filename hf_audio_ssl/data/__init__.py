@@ -10,6 +10,7 @@ from hf_audio_ssl.data.dataset import (
     class_balanced_weights,
     clip_loader,
     collate_clips,
+    group_weights,
 )
 from hf_audio_ssl.data.statistics import corpus_statistics
 from hf_audio_ssl.data.synthetic import write_corpus
@@ -25,6 +26,7 @@ __all__ = [
     "clip_loader",
     "collate_clips",
     "corpus_statistics",
+    "group_weights",
     "open_corpus",
     "write_corpus",
 ]

@@ -134,6 +134,7 @@ def open_corpus(
     group_column: str | None = None,
     label_names: Sequence[str] | None = None,
     label_pattern: str | None = None,
+    group_folders: bool = False,
     include: str | Callable[[str], bool] | None = None,
     num_clips: int | None = None,
     seed: int = 0,
@@ -158,6 +159,7 @@ def open_corpus(
         label_names: names of the class ids, in order, where the corpus can't tell them: streams of text labels.
         label_pattern: regular expression, searched in each file's name without extension; its named group `label`
             gives the label and `group`, if there is one, the group: `(?P<label>[0-9])_(?P<group>[a-z]+)_[0-9]+`.
+        group_folders: the first sub-folder on the way to a file is its group: a domain or language per folder.
         include: which files of a folder to take: regular expression searched in the name without extension, or a
             function of the path relative to the folder.
         num_clips, seed: size and seed of the synthetic corpus.
@@ -167,8 +169,8 @@ def open_corpus(
     """
     given = {
         "config": config, "streaming": streaming, "audio_column": audio_column, "label_column": label_column,
-        "group_column": group_column, "label_names": label_names, "label_pattern": label_pattern, "include": include,
-        "num_clips": num_clips, "seed": seed,
+        "group_column": group_column, "label_names": label_names, "label_pattern": label_pattern,
+        "group_folders": group_folders, "include": include, "num_clips": num_clips, "seed": seed,
     }  # fmt: skip
 
     def check(kind: str, *allowed: str):
@@ -184,8 +186,9 @@ def open_corpus(
         folder = Path(source)
         is_dataset = any((folder / name).is_file() for name in ("state.json", "dataset_dict.json"))
         if not is_dataset and not any(folder.glob("**/*.parquet")):
-            check(f"the folder {folder}", "label_column", "group_column", "label_names", "label_pattern", "include")
-            return _folder(folder, split, label_column, group_column, label_names, label_pattern, include)
+            options = ("label_column", "group_column", "label_names", "label_pattern", "group_folders", "include")
+            check(f"the folder {folder}", *options)
+            return _folder(folder, split, **{name: given[name] for name in options})
     elif isinstance(source, str | os.PathLike) and (os.path.isabs(source) or str(source).startswith((".", "~"))):
         raise ValueError(f"there is no folder {source}")
     check("a `datasets` data set", "config", "streaming", *columns, "label_names")
@@ -228,7 +231,9 @@ def _synthetic(split: str, num_clips: int | None, seed: int) -> Corpus:
     return Corpus(clips, labels, synthetic.LABEL_NAMES, paths=[clips.path(index) for index in range(len(clips))])
 
 
-def _folder(folder: Path, split, label_column, group_column, label_names, label_pattern, include) -> Corpus:
+def _folder(
+    folder: Path, split, label_column, group_column, label_names, label_pattern, group_folders, include
+) -> Corpus:
     if split is not None:
         if not (folder / split).is_dir():
             there = sorted(path.name for path in folder.iterdir() if path.is_dir())
@@ -262,6 +267,12 @@ def _folder(folder: Path, split, label_column, group_column, label_names, label_
         groups = None if groups is None else [str(group) for group in groups]
     elif all(os.path.dirname(file) for file in files):
         labels = [os.path.basename(os.path.dirname(file)) for file in files]
+    if group_folders:
+        if groups is not None:
+            raise ValueError("group_folders=True: label_pattern or group_column give groups already")
+        if loose := [file for file in files if not os.path.dirname(file)]:
+            raise ValueError(f"group_folders=True: {len(loose)} files are in no sub-folder of {folder}: {loose[:3]}")
+        groups = [Path(file).parts[0] for file in files]
     names = label_names or ()
     if labels is not None:
         labels, names = encode_labels(labels, label_names)

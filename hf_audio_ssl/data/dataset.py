@@ -9,7 +9,7 @@ import json
 import math
 import os
 import warnings
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from itertools import count
 from typing import Any
 
@@ -120,7 +120,8 @@ class _Cropper:
 
 
 class ClipDataset(Dataset):
-    """Clips of a corpus: `{"audio": float32 (samples,), "index": int, "label": int or multi-hot float32 (classes,)}`.
+    """Clips of a corpus: `{"audio": float32 (samples,), "index": int, "label": int or multi-hot float32 (classes,)}`,
+    and where the corpus has groups `"group": int`, which counts in `group_names`.
 
     `dataset[(epoch, index)]` gives the crop of that epoch ([`GlobalBatchSampler`] yields such pairs); `dataset[index]`
     that of the epoch set by `set_epoch`. Clips shorter than `clip_seconds` come as they are: the feature extractor
@@ -142,6 +143,7 @@ class ClipDataset(Dataset):
             workers, which have to be persistent to profit).
         skipped_path: where to list unreadable files.
         max_skipped_share: largest share of unreadable files among those read.
+        weights: sampling weight of each clip, for [`GlobalBatchSampler`]: see `group_weights`.
 
     Raises:
         CorpusReadError: more than `max_skipped_share` of the files read so far are unreadable (from `dataset[...]`).
@@ -161,9 +163,14 @@ class ClipDataset(Dataset):
         cache_bytes: int = 2 << 30,
         skipped_path: str | os.PathLike | None = None,
         max_skipped_share: float = 0.1,
+        weights: Sequence[float] | None = None,
     ):
         if not len(corpus):
             raise ValueError("the corpus is empty")
+        self.weights = weights
+        self.group_names = tuple(sorted(set(corpus.groups or ())))
+        group_ids = {name: number for number, name in enumerate(self.group_names)}
+        self._groups = [group_ids[name] for name in corpus.groups or ()]
         self.corpus, self.seed, self.epoch = corpus, seed, 0
         self.cropper = _Cropper(sampling_rate, clip_seconds, random_crop, min_seconds, speed_perturb, gain_db)
         self.cache_bytes = cache_bytes if cache_audio else 0
@@ -194,6 +201,8 @@ class ClipDataset(Dataset):
                 clip = {"audio": audio, "index": chosen}
                 if self.corpus.labels is not None:
                     clip["label"] = _label(self.corpus, self.corpus.labels[chosen])
+                if self._groups:
+                    clip["group"] = self._groups[chosen]
                 return clip
 
     def _read(self, index: int, rng: np.random.Generator) -> torch.Tensor | None:
@@ -342,7 +351,7 @@ class GlobalBatchSampler(Sampler[list[tuple[int, int]]]):
         batch_size: clips per batch and process.
         start_step: first batch to yield, for resuming.
         weights: per clip; every epoch draws `num_clips` clips with replacement, with these odds. See
-            `class_balanced_weights`.
+            `class_balanced_weights` and `group_weights`.
     """
 
     def __init__(
@@ -412,7 +421,8 @@ def clip_loader(
 
 
 def collate_clips(clips: list[dict[str, Any]]) -> dict[str, Any]:
-    """`{"audio": list of (samples,), "index": (batch,), "labels": (batch,) int64 or (batch, classes) multi-hot}`.
+    """`{"audio": list of (samples,), "index" and "group": (batch,), "labels": (batch,) int64 or (batch, classes)
+    multi-hot}`.
 
     Clips keep their lengths: the feature extractor pads. Keys that the clips lack are left out.
     """
@@ -420,8 +430,9 @@ def collate_clips(clips: list[dict[str, Any]]) -> dict[str, Any]:
     if "label" in clips[0]:
         labels = [clip["label"] for clip in clips]
         batch["labels"] = torch.stack(labels) if isinstance(labels[0], torch.Tensor) else torch.tensor(labels)
-    if "index" in clips[0]:
-        batch["index"] = torch.tensor([clip["index"] for clip in clips])
+    for name in ("index", "group"):
+        if name in clips[0]:
+            batch[name] = torch.tensor([clip[name] for clip in clips])
     return batch
 
 
@@ -434,6 +445,32 @@ def class_balanced_weights(labels: Sequence[int | Sequence[int]]) -> np.ndarray:
     rows = [list(row) if isinstance(row, Sequence) else [row] for row in labels]
     counts = np.bincount([label for row in rows for label in row])
     return np.array([sum(1 / counts[label] for label in row) for row in rows])
+
+
+def group_weights(
+    groups: Sequence[str], exponent: float = 1.0, factors: Mapping[str, float] | None = None
+) -> np.ndarray:
+    """Sampling weight per clip, `(clips,)`: group l with n_l of N clips is drawn with odds
+    factor_l (n_l / N)^exponent, and within a group every clip alike.
+
+    Multilingual wav2vec 2.0 draws languages so, XLSR-53 (arXiv 2006.13979) and XLS-R (2111.09296) with exponent 0.5,
+    and counts hours where this counts clips. 1 leaves the corpus as it is, 0 draws every group alike. `factors` weigh
+    domains against each other; a group that they do not name has 1, and 0 leaves a group out.
+
+    Raises:
+        ValueError: an exponent outside [0, 1], a factor that is negative or names no group, or nothing left to draw.
+    """
+    factors = dict(factors or {})
+    names, index, counts = np.unique(np.asarray(groups), return_inverse=True, return_counts=True)
+    if not 0 <= exponent <= 1:
+        raise ValueError(f"exponent={exponent}: expected a number in [0, 1]")
+    if unknown := sorted(factors.keys() - set(names.tolist())):
+        raise ValueError(f"factors: there is no group {', '.join(unknown)}; the groups are {', '.join(names[:20])}")
+    factor = np.array([float(factors.get(name, 1.0)) for name in names.tolist()])
+    if not (np.isfinite(factor).all() and (factor >= 0).all() and factor.any()):
+        raise ValueError(f"factors={factors}: expected none below 0, and not all 0")
+    odds = factor * (counts / counts.sum()) ** exponent
+    return (odds / odds.sum() / counts)[index]
 
 
 def _label(corpus: Corpus | StreamingCorpus, label: int | list[int]) -> int | torch.Tensor:

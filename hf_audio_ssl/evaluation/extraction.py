@@ -8,12 +8,13 @@ from typing import Any, Literal
 
 import numpy as np
 import torch
-from transformers import AutoFeatureExtractor, AutoModel, PreTrainedModel
+from transformers import PreTrainedModel
 from transformers.utils import logging
 
 from hf_audio_ssl.audio import io
 from hf_audio_ssl.data.corpus import Corpus, open_corpus
 from hf_audio_ssl.evaluation.embeddings import pad_to_shortest
+from hf_audio_ssl.registry import from_pretrained
 
 logger = logging.get_logger(__name__)
 FORMATS = (".npz", ".safetensors", ".parquet")
@@ -62,8 +63,8 @@ def extract(
     if not isinstance(corpus, Corpus):
         raise ValueError("dataset: extraction needs the number of clips, open it without streaming")
     if isinstance(model, str):
-        feature_extractor = feature_extractor or AutoFeatureExtractor.from_pretrained(model)
-        model = AutoModel.from_pretrained(model)
+        feature_extractor = feature_extractor or from_pretrained("AutoFeatureExtractor", model)
+        model = from_pretrained("AutoModel", model)
     model = model.to(device or ("cuda" if torch.cuda.is_available() else "cpu"))
     extractor = feature_extractor or model.own_feature_extractor()
 

@@ -10,12 +10,13 @@ from collections.abc import Callable, Mapping, Sequence
 
 import numpy as np
 import torch
-from transformers import AutoFeatureExtractor, AutoModel, PreTrainedModel
+from transformers import PreTrainedModel
 
 from hf_audio_ssl.data.corpus import Corpus, open_corpus
 from hf_audio_ssl.evaluation import scores
 from hf_audio_ssl.evaluation.embeddings import Embeddings, embed_corpus, mel_baseline
 from hf_audio_ssl.feature_extraction_base import MelFeatureExtractor
+from hf_audio_ssl.registry import from_pretrained
 
 Probe = Callable[..., dict[str, float]]
 
@@ -236,8 +237,8 @@ def run_probe(
     if not isinstance(corpus, Corpus):
         raise ValueError("dataset: a probe needs all clips at once, open it without streaming")
     if isinstance(model, str):
-        feature_extractor = feature_extractor or AutoFeatureExtractor.from_pretrained(model)
-        model = AutoModel.from_pretrained(model)
+        feature_extractor = feature_extractor or from_pretrained("AutoFeatureExtractor", model)
+        model = from_pretrained("AutoModel", model)
     encoder = model.base_model
     encoder = encoder.to(device or ("cuda" if torch.cuda.is_available() else "cpu"))
     extractor = feature_extractor or encoder.own_feature_extractor()
@@ -252,7 +253,7 @@ def run_probe(
             described[name] = mel_baseline(corpus, mel, statistic, num_workers=num_workers)
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(seed)
-            untrained = AutoModel.from_config(encoder.config).to(encoder.device)
+            untrained = type(encoder)._from_config(encoder.config).to(encoder.device)
         described["untrained"] = embed_corpus(untrained, extractor, corpus, **how)
     described["pre-trained"] = embed_corpus(encoder, extractor, corpus, **how)
 

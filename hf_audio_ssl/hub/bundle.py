@@ -56,7 +56,7 @@ def bundle(folder, output=None) -> list[Path]:
         output: folder that receives a copy of `folder` (training state left out) and the code.
 
     Returns:
-        The files written or changed.
+        The files written or changed: none for a method on transformers' own model type, which needs no code.
 
     Raises:
         ValueError: `folder` holds no config of a registered method, or its code cannot be flattened; says where.
@@ -64,7 +64,8 @@ def bundle(folder, output=None) -> list[Path]:
     folder = Path(folder)
     spec = method_of(folder)
     home = {name: f"{spec.package}.{module}" for module, names in spec.modules.items() for name in names}
-    classes = {auto: name for auto, name in spec.classes.items() if name in home}  # others are transformers' own
+    # what transformers owns, a method's heads or the whole model type, loads without any code
+    classes = {auto: name for auto, name in spec.classes.items() if name in home and not spec.native}
     files = flatten({home[name] for name in classes.values()})
     auto_map = {auto: f"{flat_name(home[name])}.{name}" for auto, name in classes.items()}
 

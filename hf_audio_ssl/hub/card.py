@@ -17,7 +17,10 @@ ADAPTER_CONFIG = "adapter_config.json"
 LOG = "log.jsonl"
 PARITY = {"verified": "verified, every case of the parity suite passes", "in progress": "in progress"}
 # Auto class -> the task whose Hub widget runs such a model. Encoders have none: "feature-extraction" is text only.
-WIDGET_TASKS = {"AutoModelForAudioClassification": "audio-classification"}
+WIDGET_TASKS = {
+    "AutoModelForAudioClassification": "audio-classification",
+    "AutoModelForCTC": "automatic-speech-recognition",
+}
 KINDS = {
     "AutoModel": "encoder",
     "AutoModelForPreTraining": "pre-training model (encoder and pre-training head)",
@@ -118,7 +121,7 @@ def render_card(
         meters=meters,
         measured=any(meter["value"] != "" for meter in meters),
         origin=_origin(spec, released, base_model, adapter, datasets, _json(folder / "conversion.json")),
-        code=not adapter,
+        code=not adapter and not spec.native,
         parity=PARITY[spec.parity] if parity is None else parity_figures(spec, parity),
         citation=citation(spec),
     )
@@ -197,6 +200,7 @@ INTENDED = {
     ),
     "AutoModelForAudioClassification": "Labelling sound with the classes it was trained on.",
     "AutoModelForAudioFrameClassification": "Labelling every frame of a sound with the classes it was trained on.",
+    "AutoModelForCTC": "Writing down speech in the language and the alphabet it was trained on.",
 }
 
 
@@ -230,34 +234,45 @@ def _summary(spec, auto_class, adapter, base_model) -> str:
 
 def _usage(spec, auto_class, repo_id, config, base) -> str:
     head = auto_class if auto_class in spec.classes else "AutoModel"
+    trust = "" if spec.native else ", trust_remote_code=True"
     if base:
         labels = f", num_labels={len(config['id2label'])}" if config.get("id2label") else ""
         return "\n".join(
             ["from peft import PeftModel", f"from transformers import {head}", "",
-             f'base = {head}.from_pretrained("{base}"{labels}, trust_remote_code=True)',
+             f'base = {head}.from_pretrained("{base}"{labels}{trust})',
              f'model = PeftModel.from_pretrained(base, "{repo_id}").eval()']
+        )  # fmt: skip
+    if auto_class == "AutoModelForCTC":
+        return "\n".join(
+            ["from transformers import pipeline", "",
+             f'recognise = pipeline("automatic-speech-recognition", model="{repo_id}"{trust})',
+             f"text = recognise(audio)  # a file name, or a 1-D float array at {spec.sampling_rate} Hz"]
         )  # fmt: skip
     if auto_class == "AutoModelForAudioClassification":
         return "\n".join(
             ["from transformers import pipeline", "",
-             f'classify = pipeline("audio-classification", model="{repo_id}", trust_remote_code=True)',
+             f'classify = pipeline("audio-classification", model="{repo_id}"{trust})',
              f"labels = classify(audio)  # a file name, or a 1-D float array at {spec.sampling_rate} Hz"]
         )  # fmt: skip
     if auto_class == "AutoModelForAudioFrameClassification":
         return "\n".join(
             [f"from transformers import AutoFeatureExtractor, {head}", "",
-             f'extractor = AutoFeatureExtractor.from_pretrained("{repo_id}", trust_remote_code=True)',
-             f'model = {head}.from_pretrained("{repo_id}", trust_remote_code=True).eval()',
+             f'extractor = AutoFeatureExtractor.from_pretrained("{repo_id}"{trust})',
+             f'model = {head}.from_pretrained("{repo_id}"{trust}).eval()',
              f'logits = model(**extractor(audio, sampling_rate={spec.sampling_rate}, return_tensors="pt")).logits']
         )  # fmt: skip
+    # transformers' own class of a native model type cannot `encode`
+    library, encoder = ("hf_audio_ssl", spec.classes["AutoModel"]) if spec.native else ("transformers", "AutoModel")
     return "\n".join(
-        ["from transformers import AutoModel", "",
-         f'model = AutoModel.from_pretrained("{repo_id}", trust_remote_code=True).eval()',
+        [f"from {library} import {encoder}", "",
+         f'model = {encoder}.from_pretrained("{repo_id}"{trust}).eval()',
          f"embedding = model.encode(audio, sampling_rate={spec.sampling_rate})  # 1-D float array(s) -> (clips, dim)"]
     )  # fmt: skip
 
 
 def _usage_note(spec, adapter) -> str:
+    if spec.native:
+        return "Opens in plain transformers too; `hf_audio_ssl` adds `encode` and the authors' pre-training."
     note = "With `import hf_audio_ssl` first, the package's own code is used and `trust_remote_code` is not needed."
     return note if adapter else f"{note} Without the package, the files in this repository are all that is needed."
 

@@ -64,6 +64,11 @@ class PretrainingArguments:
         "Length of the training clips in seconds: longer files are cut at a random place, shorter ones are padded. "
         "Empty: whole files.",
     )
+    crop_to_shortest: bool = _option(
+        False,
+        "Cut the clips of a batch at random places to the length of the shortest, instead of padding them: as wav2vec "
+        "2.0 was trained. Takes clips of similar length.",
+    )
     mel_shift: int = _option(
         0, "Augmentation for spectrogram methods: move each clip by up to this many mel bins, as another voice would."
     )
@@ -208,11 +213,13 @@ def refuse_unknown(values: dict[str, Any], known: list[str] | tuple[str, ...], w
 
 
 _CORPUS = ("split", "config", "streaming", "audio_column", "include", "num_clips")
-_LABELS = ("label_column", "group_column", "label_pattern")
-# what a recipe's `data:` and `probe:` may set, beside `dataset`: arguments of `open_corpus`, of `ClipDataset`, of
-# `make_probe`
+_GROUPS = ("group_column", "label_pattern", "group_folders")
+_LABELS = ("label_column", *_GROUPS)
+# what a recipe's `data:` and `probe:` may set, beside `dataset`: arguments of `open_corpus`, of `group_weights`, of
+# `ClipDataset`, of `make_probe`
 DATASET_KEYS = {
-    "corpus": _CORPUS,
+    "corpus": (*_CORPUS, *_GROUPS),
+    "sampling": ("group_exponent", "group_factors"),
     "clips": ("random_crop", "min_seconds", "speed_perturb", "gain_db", "cache_audio", "max_skipped_share"),
     "probe corpus": tuple(key for key in _CORPUS if key != "streaming") + _LABELS,
     "probe": ("probes", "pool", "layers", "batch_size"),
@@ -244,7 +251,7 @@ def load_recipe(path: str | Path) -> Recipe:
         content[block] = content.get(block) or {}
         if not isinstance(content[block], dict):
             raise ValueError(f"recipe {str(path)!r}: `{block}:` must hold names and values, got {content[block]!r}")
-    known = ("dataset", *DATASET_KEYS["corpus"], *DATASET_KEYS["clips"])
+    known = ("dataset", *DATASET_KEYS["corpus"], *DATASET_KEYS["sampling"], *DATASET_KEYS["clips"])
     refuse_unknown(content["data"], known, f"recipe {str(path)!r}, block `data:`")
     known = ("dataset", *DATASET_KEYS["probe corpus"], *DATASET_KEYS["probe"])
     refuse_unknown(content["probe"], known, f"recipe {str(path)!r}, block `probe:`")

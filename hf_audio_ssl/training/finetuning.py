@@ -20,7 +20,6 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 from transformers import (
     AutoConfig,
-    AutoFeatureExtractor,
     AutoModelForAudioClassification,
     PreTrainedModel,
     Trainer,
@@ -33,6 +32,7 @@ from hf_audio_ssl.audio.augment import mixup, noise_and_roll, roll_waveform, sam
 from hf_audio_ssl.data.corpus import Corpus, open_corpus
 from hf_audio_ssl.data.dataset import ClipDataset, class_balanced_weights, collate_clips
 from hf_audio_ssl.losses.classification import classification_loss
+from hf_audio_ssl.registry import from_pretrained
 from hf_audio_ssl.training.optimizer import parameter_groups
 
 # name of a loss -> (sigmoid instead of softmax, reduction of the binary cross-entropy)
@@ -45,8 +45,8 @@ LOSSES = {
 
 
 @dataclass
-class FinetuningArguments(TrainingArguments):
-    """`TrainingArguments` with the optimizer defaults of EAT's fine-tuning (arXiv 2401.03497), and what they lack."""
+class SupervisedArguments(TrainingArguments):
+    """`TrainingArguments` with what every fine-tuning needs: which model, which data, full or LoRA."""
 
     _VALID_DICT_FIELDS = [
         *TrainingArguments._VALID_DICT_FIELDS,
@@ -69,15 +69,48 @@ class FinetuningArguments(TrainingArguments):
         default=None,
         metadata={"help": 'More arguments of open_corpus, as JSON: \'{"label_pattern": "(?P<label>[0-9])_.*"}\'.'},
     )
-    clip_seconds: float | None = field(
-        default=None, metadata={"help": "Crop longer clips to this, at random in training; whole clips if not given."}
-    )
     cache_audio: bool = field(default=False, metadata={"help": "Keep decoded clips in memory: for small data sets."})
     config_overrides: dict | str | None = field(
         default=None, metadata={"help": "Model config fields to change, as JSON: '{\"drop_path_rate\": 0.1}'."}
     )
     feature_overrides: dict | str | None = field(
         default=None, metadata={"help": "Feature extractor fields to change, as JSON: '{\"max_length\": 512}'."}
+    )
+
+    lora: bool = field(
+        default=False, metadata={"help": "Train low-rank adapters (and the head) instead of the encoder."}
+    )
+    lora_rank: int = field(default=8, metadata={"help": "Rank of the adapters."})
+    lora_alpha: float = field(default=16.0, metadata={"help": "Scale of the adapters: alpha / rank."})
+    lora_dropout: float = field(default=0.0, metadata={"help": "Dropout before the adapters."})
+    lora_targets: list[str] = field(
+        default_factory=lambda: ["q_proj", "v_proj"],
+        metadata={"help": "Names of the linear layers to adapt, or all-linear.", "nargs": "+"},
+    )
+    lora_merge: bool = field(
+        default=True, metadata={"help": "Also save a complete model with the adapters merged into the weights."}
+    )
+
+    # changed default of TrainingArguments
+    remove_unused_columns: bool = field(default=False, metadata={"help": "Must stay false: batches hold waveforms."})
+
+    def __post_init__(self):
+        self.check_range("eval_share", 0, 1)
+        super().__post_init__()
+
+    def check_range(self, name: str, low: float, high: float) -> None:
+        """Raises `ValueError` unless the argument `name`, if given, lies between `low` and `high`."""
+        value = getattr(self, name)
+        if value is not None and not low <= value <= high:
+            raise ValueError(f"`{name}` must lie between {low} and {high}, got {value}")
+
+
+@dataclass
+class FinetuningArguments(SupervisedArguments):
+    """For classification: the optimizer defaults of EAT's fine-tuning (arXiv 2401.03497), and what they lack."""
+
+    clip_seconds: float | None = field(
+        default=None, metadata={"help": "Crop longer clips to this, at random in training; whole clips if not given."}
     )
 
     loss: str | None = field(
@@ -107,41 +140,18 @@ class FinetuningArguments(TrainingArguments):
     weighted_sampling: bool = field(default=False, metadata={"help": "Draw clips of rare classes more often."})
     samples_per_epoch: int | None = field(default=None, metadata={"help": "Clips per epoch of weighted sampling."})
 
-    lora: bool = field(
-        default=False, metadata={"help": "Train low-rank adapters (and the head) instead of the encoder."}
-    )
-    lora_rank: int = field(default=8, metadata={"help": "Rank of the adapters."})
-    lora_alpha: float = field(default=16.0, metadata={"help": "Scale of the adapters: alpha / rank."})
-    lora_dropout: float = field(default=0.0, metadata={"help": "Dropout before the adapters."})
-    lora_targets: list[str] = field(
-        default_factory=lambda: ["q_proj", "v_proj"],
-        metadata={"help": "Names of the linear layers to adapt, or all-linear.", "nargs": "+"},
-    )
-    lora_merge: bool = field(
-        default=True, metadata={"help": "Also save a complete model with the adapters merged into the weights."}
-    )
-
     # changed defaults of TrainingArguments
     learning_rate: float = field(default=5e-5, metadata={"help": "Peak learning rate of the top layers and the head."})
     weight_decay: float = field(default=0.05, metadata={"help": "On matrices; vectors and biases have none."})
     adam_beta2: float = field(default=0.95, metadata={"help": "Adam's second beta."})
     lr_scheduler_type: str = field(default="cosine_with_min_lr", metadata={"help": "Schedule after the warm-up."})
     warmup_steps: float = field(default=0.1, metadata={"help": "Updates, or a share of all updates if below 1."})
-    remove_unused_columns: bool = field(default=False, metadata={"help": "Must stay false: batches hold waveforms."})
 
     def __post_init__(self):
         if self.loss is not None and self.loss not in LOSSES:
             raise ValueError(f"`loss` must be one of {', '.join(LOSSES)}, got {self.loss!r}")
-        for name, low, high in (
-            ("eval_share", 0, 1),
-            ("mixup_prob", 0, 1),
-            ("specaug_ratio", 0, 1),
-            ("specaug_mel_ratio", 0, 1),
-            ("layer_decay", 0, 1),
-        ):
-            value = getattr(self, name)
-            if value is not None and not low <= value <= high:
-                raise ValueError(f"`{name}` must lie between {low} and {high}, got {value}")
+        for name in ("mixup_prob", "specaug_ratio", "specaug_mel_ratio", "layer_decay"):
+            self.check_range(name, 0, 1)
         if self.mixup_alpha < 0:
             raise ValueError(f"`mixup_alpha` must not be negative, got {self.mixup_alpha}")
         if self.lora and self.layer_decay != 1:
@@ -235,18 +245,42 @@ def classification_metrics(prediction: EvalPrediction) -> dict[str, float]:
     }
 
 
-class FinetuningTrainer(Trainer):
-    """`Trainer` over waveforms: features, augmentation and loss are batched on the device.
+class SupervisedTrainer(Trainer):
+    """`Trainer` over waveforms: a batch's `audio` (batch, samples) of `lengths` becomes features on the device.
 
     `processing_class` is the feature extractor. All randomness of a step is drawn from torch's global generators,
     which `Trainer` saves and restores with its checkpoints.
     """
 
+    def __init__(self, *args, **kwargs):
+        super().__init__(*args, **kwargs)
+        # losses are means over the batch: the Trainer must divide them by the accumulation steps itself
+        self.model_accepts_loss_kwargs = False
+
+    def _prepare_inputs(self, inputs: dict) -> dict:
+        inputs = super()._prepare_inputs(inputs)
+        audio, lengths = inputs.pop("audio"), inputs.pop("lengths")
+        if self.model.training:
+            audio = self._vary(audio, lengths)
+        features = self.processing_class(
+            [wave[:length] for wave, length in zip(audio, lengths)],
+            sampling_rate=self.processing_class.sampling_rate,
+            return_tensors="pt",
+            device=audio.device,
+        )
+        return {**inputs, **features}
+
+    def _vary(self, audio: Tensor, lengths: list[int]) -> Tensor:
+        """Augmentation of the waveforms in training."""
+        return audio
+
+
+class FinetuningTrainer(SupervisedTrainer):
+    """Classification: augmentation and loss are batched on the device too."""
+
     def __init__(self, *args, sample_weights: Sequence[float] | None = None, **kwargs):
         super().__init__(*args, **kwargs)
         self.sample_weights = sample_weights
-        # the loss below is a mean over the batch: the Trainer must divide it by the accumulation steps itself
-        self.model_accepts_loss_kwargs = False
         self.label_smoother = None  # it takes class ids only; smoothing is part of the loss below
 
     def _get_train_sampler(self, train_dataset=None):
@@ -268,18 +302,10 @@ class FinetuningTrainer(Trainer):
             self.optimizer = optimizer_class(groups, **options)
         return self.optimizer
 
-    def _prepare_inputs(self, inputs: dict) -> dict:
-        inputs = super()._prepare_inputs(inputs)
-        audio, lengths = inputs.pop("audio"), inputs.pop("lengths")
-        if self.model.training and self.args.roll:
+    def _vary(self, audio: Tensor, lengths: list[int]) -> Tensor:
+        if self.args.roll:
             audio = roll_waveform(audio, lengths=torch.tensor(lengths, device=audio.device))
-        features = self.processing_class(
-            [wave[:length] for wave, length in zip(audio, lengths)],
-            sampling_rate=self.processing_class.sampling_rate,
-            return_tensors="pt",
-            device=audio.device,
-        )
-        return {**inputs, **features}
+        return audio
 
     def _augment(self, features: Tensor, targets: Tensor) -> tuple[Tensor, Tensor]:
         """Noise, then mixup, then SpecAugment on `(batch, ...)` features and `(batch, classes)` targets."""
@@ -317,7 +343,7 @@ class FinetuningTrainer(Trainer):
         return (loss, outputs) if return_outputs else loss
 
 
-def add_lora(model: PreTrainedModel, args: FinetuningArguments):
+def add_lora(model: PreTrainedModel, args: SupervisedArguments):
     """Freeze the encoder and put adapters into its linear layers; the head is trained in full."""
     from peft import LoraConfig, get_peft_model
 
@@ -398,8 +424,11 @@ def finetune(
     return FinetuningResult(output_dir, metrics, trainer.state.log_history, adapter_dir)
 
 
-def make_finetuning_arguments(values: dict[str, Any], recipe: str | Path | None = None) -> FinetuningArguments:
-    """`FinetuningArguments` from a YAML recipe and `values` that take precedence over it, key by key in dictionaries.
+def make_finetuning_arguments(
+    values: dict[str, Any], recipe: str | Path | None = None, kind: type = FinetuningArguments
+) -> SupervisedArguments:
+    """`FinetuningArguments`, or another `kind`, from a YAML recipe and `values` that take precedence over it, key by
+    key in dictionaries.
 
     A recipe has the blocks of pre-training recipes, all optional: `model:` (config overrides), `features:` (feature
     extractor overrides), `data:` (`dataset`, `train_split`, `eval_split`, `clip_seconds`; the rest goes to
@@ -424,11 +453,11 @@ def make_finetuning_arguments(values: dict[str, Any], recipe: str | Path | None 
         if name in ("config_overrides", "feature_overrides", "data_options") and value:
             value = {**merged.get(name, {}), **(json.loads(value) if isinstance(value, str) else value)}
         merged[name] = value
-    types = {spec.name: spec.type for spec in dataclasses.fields(FinetuningArguments) if spec.init}
+    types = {spec.name: spec.type for spec in dataclasses.fields(kind) if spec.init}
     if unknown := [name for name in merged if name not in types]:
         raise ValueError(f"unknown fine-tuning arguments: {', '.join(unknown)}")
     # YAML 1.1 reads `5e-5`, without a dot, as text
-    return FinetuningArguments(**{k: float(v) if types[k] is float else v for k, v in merged.items()})
+    return kind(**{k: float(v) if types[k] is float else v for k, v in merged.items()})
 
 
 def hold_out(corpus: Corpus, share: float, seed: int = 0) -> tuple[np.ndarray, np.ndarray]:
@@ -466,7 +495,7 @@ def _with_label_names(corpus: Corpus, names: Sequence[str]) -> Corpus:
     return Corpus(corpus.sources, labels, names, corpus.groups, [corpus.path(i) for i in range(len(corpus))])
 
 
-def _open_labelled(args: FinetuningArguments, split: str | None) -> Corpus:
+def open_labelled(args: SupervisedArguments, split: str | None) -> Corpus:
     corpus = open_corpus(args.dataset, split=split, **(args.data_options or {}))
     if not isinstance(corpus, Corpus):
         raise ValueError("dataset: fine-tuning draws clips at random, open it without streaming")
@@ -484,10 +513,10 @@ def load_for_finetuning(args: FinetuningArguments, label_names: Sequence[str]) -
     config, unused = AutoConfig.from_pretrained(args.model, return_unused_kwargs=True, **labels, **config_overrides)
     if unused:
         raise ValueError(f"config_overrides: {type(config).__name__} has no {', '.join(unused)}")
-    extractor = AutoFeatureExtractor.from_pretrained(args.model)
+    extractor = from_pretrained("AutoFeatureExtractor", args.model)
     if unknown := [name for name in feature_overrides if not hasattr(extractor, name)]:
         raise ValueError(f"feature_overrides: {type(extractor).__name__} has no {', '.join(unknown)}")
-    extractor = AutoFeatureExtractor.from_pretrained(args.model, **feature_overrides)
+    extractor = from_pretrained("AutoFeatureExtractor", args.model, **feature_overrides)
     # a fine-tuned model may be the start for another set of classes: then its head does not fit, and is replaced
     model = AutoModelForAudioClassification.from_pretrained(args.model, config=config, ignore_mismatched_sizes=True)
     return model, extractor
@@ -501,12 +530,12 @@ def run_finetuning(args: FinetuningArguments, *, callbacks: Sequence = ()) -> Fi
     for name in ("model", "dataset"):
         if getattr(args, name) is None:
             raise ValueError(f"`{name}` must be given")
-    corpus = _open_labelled(args, args.train_split)
+    corpus = open_labelled(args, args.train_split)
     if args.eval_split is None:
         train, held = hold_out(corpus, args.eval_share, args.seed)
         corpus, eval_corpus = corpus.select(train), corpus.select(held)
     else:
-        eval_corpus = _with_label_names(_open_labelled(args, args.eval_split), corpus.label_names)
+        eval_corpus = _with_label_names(open_labelled(args, args.eval_split), corpus.label_names)
     set_seed(args.seed)  # the new head is drawn here
     model, extractor = load_for_finetuning(args, corpus.label_names)
 

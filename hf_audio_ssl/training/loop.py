@@ -19,15 +19,16 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 from accelerate import Accelerator
 from accelerate.state import AcceleratorState, GradientState
-from accelerate.utils import ProjectConfiguration
+from accelerate.utils import DistributedDataParallelKwargs, ProjectConfiguration
 from torch import Tensor
 from torch.utils.data import DataLoader
 from tqdm.auto import tqdm
 
-from hf_audio_ssl.audio.augment import vary_spectrum
+from hf_audio_ssl.audio.augment import crop_to_shortest, vary_spectrum
 from hf_audio_ssl.data.dataset import GlobalBatchSampler, StreamingClipDataset, collate_clips
 from hf_audio_ssl.training import checkpoint as checkpoints
 from hf_audio_ssl.training.arguments import PretrainingArguments
@@ -70,7 +71,8 @@ def pretrain(
     launch`) each calls this; they have to see the same `output_dir`.
 
     Args:
-        model: a `...ForPreTraining`. Every 0-dim float field of its output is logged; `after_optimizer_step(n)` is
+        model: a `...ForPreTraining`. Every 0-dim float field of its output is logged, and the means of `clip_losses`
+            (batch,), if it has them, for each group of the data set (domain, language); `after_optimizer_step(n)` is
             called after the n-th update.
         feature_extractor: turns `batch["audio"]` into the model's inputs, on the model's device.
         dataset: a `ClipDataset` (or another map-style one; its items are asked for as `dataset[epoch, index]`), or
@@ -96,7 +98,7 @@ class _Run:
         self.output_dir = Path(args.output_dir)
         if args.cpu_threads:
             torch.set_num_threads(args.cpu_threads)
-        self.accelerator = accelerator = _accelerator(args)
+        self.accelerator = accelerator = _accelerator(args, model)
         self.is_main = accelerator.is_main_process
         if self.is_main:
             self.output_dir.mkdir(parents=True, exist_ok=True)
@@ -104,7 +106,8 @@ class _Run:
         accelerator.wait_for_everyone()
 
         settings = _settings(model, feature_extractor, dataset, args, accelerator.num_processes)
-        self.state = {"step": 0, "updates": 0, "skipped": 0, "seconds": 0.0, "last_record": [0, 0.0], "meters": None}
+        self.state = {"step": 0, "updates": 0, "skipped": 0, "seconds": 0.0, "last_record": [0, 0.0]}
+        self.state |= {"meters": None, "groups": None}
         source = checkpoints.find_checkpoint(self.output_dir, args.resume)
         if source:
             self.state = checkpoints.read_state(source)
@@ -123,6 +126,7 @@ class _Run:
         if source:
             checkpoints.load_checkpoint(accelerator, self.model, source)
         self.meters = _Meters(accelerator, self.state["meters"])
+        self.groups = _GroupMeters(accelerator, getattr(dataset, "group_names", ()), self.state.get("groups"))
         self.log = _Log(self.output_dir / LOG_FILE, self.state["step"], accelerator.is_main_process)
         self.outside: set[str] = set()  # collapse meters out of their range at the last record
         self.announced = False
@@ -170,14 +174,16 @@ class _Run:
         outputs = []
         for micro in range(args.gradient_accumulation_steps):
             _reseed(args.seed, state["step"], micro, accelerator.process_index)
-            inputs = self._inputs(next(batches))
+            batch = next(batches)
+            inputs = self._inputs(batch)
             # gradients travel between processes once a step, with the last pass
             is_last = micro == args.gradient_accumulation_steps - 1
             with nullcontext() if is_last else accelerator.no_sync(self.model):
                 output = self.model(**inputs)
                 # divides by the number of passes
                 accelerator.backward(_poison_if_not_finite(output.loss))
-            outputs.append({name: value.detach() for name, value in output.items() if _is_scalar(value)})
+            fields = {name: value.detach() for name, value in output.items() if _is_scalar(value)}
+            outputs.append((fields, batch.get("group"), output.get("clip_losses")))
 
         # The gradients are averaged over processes by now, so all see the same norm and take the same decision.
         # Reading it makes the host wait for the device once per optimizer step. The device then idles for a launch or
@@ -192,8 +198,9 @@ class _Run:
             state["updates"] += 1
             if hasattr(self.own, "after_optimizer_step"):  # a native transformers model has none
                 self.own.after_optimizer_step(state["updates"])
-            for fields in outputs:
+            for fields, groups, clip_losses in outputs:
                 self.meters.add({**fields, "grad_norm": norm.detach()})
+                self.groups.add(groups, clip_losses)
         else:
             state["skipped"] += 1
         return finite
@@ -201,7 +208,8 @@ class _Run:
     def _inputs(self, batch: dict[str, Any]) -> dict[str, Any]:
         """Features of `batch["audio"]` on the device, and those other entries that the model's forward names."""
         device, rate = self.accelerator.device, self.feature_extractor.sampling_rate
-        features = self.feature_extractor(batch["audio"], sampling_rate=rate, return_tensors="pt", device=device)
+        audio = crop_to_shortest(batch["audio"]) if self.args.crop_to_shortest else batch["audio"]
+        features = self.feature_extractor(audio, sampling_rate=rate, return_tensors="pt", device=device)
         inputs = dict(features.to(device))
         if self.args.mel_shift or self.args.spectral_tilt:
             inputs["input_values"] = vary_spectrum(
@@ -211,7 +219,7 @@ class _Run:
             if name in self.arguments:
                 inputs[name] = value.to(device, non_blocking=True) if isinstance(value, Tensor) else value
         if not self.announced:
-            self._announce(batch["audio"], inputs[self.own.main_input_name])
+            self._announce(audio, inputs[self.own.main_input_name])
         return inputs
 
     def _loader(self) -> DataLoader:
@@ -231,7 +239,10 @@ class _Run:
             vars(dataset).update(share)
             how = {"batch_size": None}
         else:
-            sampler = GlobalBatchSampler(len(dataset), args.per_device_batch_size, seed=args.seed, **share)
+            weights = getattr(dataset, "weights", None)
+            sampler = GlobalBatchSampler(
+                len(dataset), args.per_device_batch_size, seed=args.seed, weights=weights, **share
+            )
             how = {"batch_sampler": sampler, "collate_fn": self.collate_fn}
         return DataLoader(dataset, num_workers=args.num_workers, pin_memory=accelerator.device.type == "cuda", **how)
 
@@ -282,8 +293,10 @@ class _Run:
             "clips_per_second": round(clips / max(seconds - then, 1e-9), 3),
             "skipped_steps": state["skipped"],
             **self.meters.means(),
+            **self.groups.means(),
         }
         self.meters = _Meters(self.accelerator)
+        self.groups = _GroupMeters(self.accelerator, self.groups.names)
         if self.accelerator.device.type == "cuda":
             record["peak_memory_gib"] = torch.cuda.max_memory_allocated() / 2**30
         self.log.write(record)
@@ -318,7 +331,7 @@ class _Run:
         self.accelerator.wait_for_everyone()
 
     def _save(self) -> Path:
-        state = {**self.state, "meters": self.meters.saved()}
+        state = {**self.state, "meters": self.meters.saved(), "groups": self.groups.saved()}
         keep = self.args.save_total_limit
         path = checkpoints.save_checkpoint(
             self.accelerator, self.model, self.feature_extractor, self.output_dir, state, limit=keep
@@ -378,6 +391,35 @@ class _Meters:
         return {name: sum(totals) / len(totals) / count for name, (totals, count) in self.saved().items()}
 
 
+class _GroupMeters:
+    """Mean loss of the clips of each group (domain, language) since the last record; summed on the device."""
+
+    def __init__(self, accelerator: Accelerator, names: tuple[str, ...], saved: list | None = None):
+        self.accelerator, self.names = accelerator, names
+        self.totals = torch.zeros(2, len(names), device=accelerator.device)  # losses, clips
+        if saved:
+            totals = torch.tensor(saved, device=accelerator.device)
+            own = accelerator.process_index if len(totals) == accelerator.num_processes else slice(None)
+            self.totals = totals[own].reshape(-1, 2, len(names)).sum(dim=0)
+            if own == slice(None) and not accelerator.is_main_process:
+                self.totals.zero_()
+
+    def add(self, groups: Tensor | None, losses: Tensor | None) -> None:
+        if groups is not None and losses is not None:
+            losses = losses.detach().float()
+            rows = torch.stack([losses, torch.ones_like(losses)])
+            self.totals.index_add_(1, groups.to(losses.device, non_blocking=True), rows)
+
+    def saved(self) -> list:
+        """Losses and clips of each group, for each process. Every process calls it."""
+        return self.accelerator.gather(self.totals[None]).tolist() if self.names else []
+
+    def means(self) -> dict[str, float]:
+        """`{"group_loss/<name>": mean}` of the groups that came up. Every process calls it."""
+        totals = np.sum(self.saved(), axis=0).tolist() if self.names else ((), ())
+        return {f"group_loss/{name}": total / n for name, total, n in zip(self.names, *totals) if n}
+
+
 class _Log:
     """`log.jsonl`. Resuming drops what was logged after the checkpoint, and a line that a kill left half written."""
 
@@ -427,7 +469,7 @@ class _Pusher:
             logger.warning("%s could not be pushed to %s: %s", folder, self.repo_id, error)
 
 
-def _accelerator(args: PretrainingArguments) -> Accelerator:
+def _accelerator(args: PretrainingArguments, model) -> Accelerator:
     from accelerate.tracking import filter_trackers
 
     for name in args.trackers():
@@ -442,6 +484,7 @@ def _accelerator(args: PretrainingArguments) -> Accelerator:
         log_with=args.trackers() or None,
         project_config=ProjectConfiguration(args.output_dir, logging_dir=str(Path(args.output_dir) / "runs")),
         dynamo_backend="inductor" if args.torch_compile else None,
+        kwargs_handlers=[DistributedDataParallelKwargs(find_unused_parameters=getattr(model, "skips_layers", False))],
     )
 
 
@@ -461,6 +504,9 @@ def _settings(model, feature_extractor, dataset, args: PretrainingArguments, pro
         "clips_per_step": layout["per_device_batch_size"] * layout["gradient_accumulation_steps"] * processes,
         "processes": {"number": processes, **layout},
     }
+    weights = getattr(dataset, "weights", None)
+    if weights is not None:
+        settings["sampling"] = hashlib.blake2b(np.asarray(weights, np.float64).tobytes(), digest_size=8).hexdigest()
     return json.loads(json.dumps(settings, default=str))
 
 

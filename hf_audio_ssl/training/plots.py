@@ -2,6 +2,7 @@
 """Pictures of a pre-training run, from the records of its log."""
 
 import logging
+import re
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +14,8 @@ def plot_history(
     output_dir: str | Path,
     collapse_meters: dict[str, tuple[float | None, float | None]] | None = None,
 ) -> list[Path]:
-    """Draw `losses.png`, `collapse.png`, `learning_rate.png` and `probe.png`, each if `history` has something for it.
+    """Draw `losses.png`, `collapse.png`, `learning_rate.png`, `group_losses.png` and `probe.png`, each if `history`
+    has something for it.
 
     Args:
         history: records as `PretrainingResult.history` holds them.
@@ -34,6 +36,7 @@ def plot_history(
         "losses.png": [[name] for name in losses],
         "collapse.png": [[name] for name in names if name in meters],
         "learning_rate.png": [[name] for name in names if name in ("lr", "grad_norm")],
+        "group_losses.png": [[name for name in names if name.startswith("group_loss/")]],
         "probe.png": [[name for name in names if name.startswith("probe_")]],
     }
     written = []
@@ -45,7 +48,11 @@ def plot_history(
         for axes, panel in zip(figure.subplots(1, len(panels), squeeze=False)[0], panels):
             for name in panel:
                 points = [(record["step"], record[name]) for record in history if name in record]
-                axes.plot(*zip(*points), marker="." if len(points) < 30 else None, label=name.removeprefix("probe_"))
+                axes.plot(
+                    *zip(*points),
+                    marker="." if len(points) < 30 else None,
+                    label=re.sub("^(probe_|group_loss/)", "", name),
+                )
             low, high = meters.get(panel[0], (None, None))
             for edge in (low, high):
                 if edge is not None:

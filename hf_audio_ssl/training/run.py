@@ -10,7 +10,7 @@ from typing import Any
 import torch
 
 from hf_audio_ssl.data.corpus import StreamingCorpus, open_corpus
-from hf_audio_ssl.data.dataset import ClipDataset, StreamingClipDataset
+from hf_audio_ssl.data.dataset import ClipDataset, StreamingClipDataset, group_weights
 from hf_audio_ssl.feature_extraction_base import MelFeatureExtractor
 from hf_audio_ssl.registry import MethodSpec, get_method, load_class
 from hf_audio_ssl.training.arguments import (
@@ -61,7 +61,8 @@ def run_pretraining(
     spec = get_method(method or plan.method)
     args = make_arguments({**plan.training, **training})
     data = {**plan.data, **(data or {})}
-    refuse_unknown(data, ("dataset", *DATASET_KEYS["corpus"], *DATASET_KEYS["clips"]), "data")
+    known = ("dataset", *DATASET_KEYS["corpus"], *DATASET_KEYS["sampling"], *DATASET_KEYS["clips"])
+    refuse_unknown(data, known, "data")
     dataset = dataset or data.get("dataset")
     if not dataset:
         raise ValueError("dataset: none given, expected a folder, the name of a Hub data set, or 'synthetic'")
@@ -120,12 +121,21 @@ def open_clips(dataset, data: dict, extractor, args: PretrainingArguments):
     # the extractor refuses clips that are too short: they are skipped like damaged ones
     options.setdefault("min_seconds", extractor.min_samples("max_length") / extractor.sampling_rate)
     options |= {"seed": args.seed, "skipped_path": output_dir / "skipped.jsonl"}
+    sampling = {name: data[name] for name in DATASET_KEYS["sampling"] if data.get(name) is not None}
+    if sampling and getattr(corpus, "groups", None) is None:
+        raise ValueError(
+            f"data.{', data.'.join(sampling)}: the corpus has no groups to draw by, expected group_column, "
+            "group_folders, or a label_pattern with a `group`, and no stream"
+        )
     if isinstance(corpus, StreamingCorpus):
         if options.pop("cache_audio", False):
             raise ValueError("data.cache_audio=True: a stream is not kept in memory")
         return StreamingClipDataset(
             corpus, extractor.sampling_rate, args.clip_seconds, args.per_device_batch_size, **options
         )
+    if sampling:
+        exponent, factors = data.get("group_exponent", 1.0), data.get("group_factors")
+        options["weights"] = group_weights(corpus.groups, exponent, factors)
     return ClipDataset(corpus, extractor.sampling_rate, args.clip_seconds, **options)
 
 

@@ -2,7 +2,15 @@
 import pytest
 import torch
 
-from hf_audio_ssl.audio.augment import mixup, noise_and_roll, roll_waveform, sample_beta, spec_augment, vary_spectrum
+from hf_audio_ssl.audio.augment import (
+    crop_to_shortest,
+    mixup,
+    noise_and_roll,
+    roll_waveform,
+    sample_beta,
+    spec_augment,
+    vary_spectrum,
+)
 
 
 def generator(seed=0):
@@ -144,3 +152,14 @@ def test_vary_spectrum_moves_and_leans_every_clip_as_a_whole():
     assert torch.allclose(leant[..., 0], -leant[..., -1]) and torch.allclose(leant, leant[:, :1].expand_as(leant))
     assert 0.49 < leant[..., -1].max() <= 0.5 and leant[..., -1].std().item() == pytest.approx(0.5 / 3**0.5, rel=0.05)
     assert torch.equal(vary_spectrum(x), x)
+
+
+def test_crops_to_the_shortest_lie_anywhere():
+    waves = [torch.arange(10.0), torch.arange(4.0), torch.arange(25.0)]
+    torch.manual_seed(0)
+    drawn = [crop_to_shortest(waves) for _ in range(200)]
+    starts = torch.tensor([[wave[0].item() for wave in crops] for crops in drawn])
+    assert all(torch.equal(wave, wave[0] + torch.arange(4.0)) for crops in drawn for wave in crops)
+    assert starts.min(dim=0).values.tolist() == [0, 0, 0] and starts.max(dim=0).values.tolist() == [6, 0, 21]
+    one, other = (crop_to_shortest(waves, torch.Generator().manual_seed(3)) for _ in range(2))
+    assert all(torch.equal(a, b) for a, b in zip(one, other))

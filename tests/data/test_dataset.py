@@ -18,6 +18,7 @@ from hf_audio_ssl.data.dataset import (
     class_balanced_weights,
     clip_loader,
     collate_clips,
+    group_weights,
 )
 
 RATE = 8000
@@ -261,3 +262,50 @@ def test_speed_and_level_vary_from_epoch_to_epoch(tmp_path):
     assert (levels - reference).abs().max() < 6.2 and levels.std() > 1.5
     with pytest.raises(ValueError, match="speed_perturb=1.5"):
         ClipDataset(Corpus([str(tmp_path / "tone.wav")]), RATE, speed_perturb=1.5)
+
+
+def test_groups_are_drawn_by_the_exponent_and_their_factors():
+    groups = ["en"] * 900 + ["sw"] * 90 + ["yo"] * 10
+
+    def shares(**options):
+        sampler = GlobalBatchSampler(1000, 100, weights=group_weights(groups, **options))
+        drawn = Counter(groups[index] for batch in islice(sampler, 200) for _, index in batch)
+        return {name: drawn[name] / 20000 for name in ("en", "sw", "yo")}
+
+    assert shares(exponent=1.0) == pytest.approx({"en": 0.9, "sw": 0.09, "yo": 0.01}, abs=0.01)
+    assert shares(exponent=0.0) == pytest.approx({"en": 1 / 3, "sw": 1 / 3, "yo": 1 / 3}, abs=0.02)
+    roots = np.sqrt([0.9, 0.09, 0.01])
+    assert shares(exponent=0.5) == pytest.approx(dict(zip(("en", "sw", "yo"), roots / roots.sum())), abs=0.02)
+    assert shares(exponent=0.0, factors={"yo": 2, "en": 0}) == pytest.approx(
+        {"en": 0, "sw": 1 / 3, "yo": 2 / 3}, abs=0.02
+    )
+    weights = group_weights(groups, 0.5)
+    assert weights.sum() == pytest.approx(1) and len(set(weights[:900])) == 1
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"exponent": -1}, r"exponent=-1: expected a number in \[0, 1\]"),
+        ({"factors": {"fr": 1}}, "no group fr; the groups are de, en"),
+        ({"factors": {"de": -1}}, "expected none below 0"),
+        ({"factors": {"de": 0, "en": 0}}, "not all 0"),
+    ],
+)
+def test_bad_group_weights(options, message):
+    with pytest.raises(ValueError, match=message):
+        group_weights(["de", "en"], **options)
+
+
+def test_clips_say_their_group(tmp_path):
+    for folder in ("sw", "en"):
+        (tmp_path / folder / "more").mkdir(parents=True)
+        ramp_corpus(tmp_path / folder / "more", [1000, 1000])
+    dataset = ClipDataset(open_corpus(tmp_path, group_folders=True), RATE)
+    assert dataset.group_names == ("en", "sw")
+    assert collate_clips([dataset[3], dataset[0]])["group"].tolist() == [1, 0]
+    ramp_corpus(tmp_path, [1000])
+    with pytest.raises(ValueError, match="group_folders=True: 1 files are in no sub-folder"):
+        open_corpus(tmp_path, group_folders=True)
+    with pytest.raises(ValueError, match="group_folders=True: label_pattern or group_column give groups already"):
+        open_corpus(tmp_path, group_folders=True, label_pattern="(?P<group>[0-9])")

@@ -165,3 +165,28 @@ def test_folder_of_no_method(tmp_path, config, error):
     with pytest.raises(ValueError, match=error):
         bundle(tmp_path)
     assert [path.name for path in tmp_path.iterdir()] == (["config.json"] if config else [])
+
+
+def test_what_transformers_owns_needs_no_code(tmp_path):
+    """The folder of a native model type is opened by plain transformers; bundling leaves it as it is."""
+    import hf_audio_ssl
+
+    sizes = dict(hidden_size=16, num_hidden_layers=1, num_attention_heads=2, intermediate_size=16, conv_dim=(8,) * 7)
+    sizes |= dict(num_conv_pos_embeddings=4, num_conv_pos_embedding_groups=2, codevector_dim=16)
+    model = hf_audio_ssl.Wav2Vec2ForPreTraining(hf_audio_ssl.Wav2Vec2Config(**sizes))
+    model.save_pretrained(tmp_path / "saved")
+    hf_audio_ssl.Wav2Vec2FeatureExtractor().save_pretrained(tmp_path / "saved")
+    assert bundle(tmp_path / "saved", tmp_path / "out") == []
+    files = {path.name: path.read_bytes() for path in (tmp_path / "out").iterdir()}
+    assert files == {path.name: path.read_bytes() for path in (tmp_path / "saved").iterdir()}
+    code = (
+        "import sys; sys.modules['hf_audio_ssl'] = None\n"
+        "from transformers import AutoFeatureExtractor, AutoModel, AutoModelForPreTraining\n"
+        f"folder = {str(tmp_path / 'out')!r}\n"
+        "for auto in (AutoFeatureExtractor, AutoModel, AutoModelForPreTraining):\n"
+        "    loaded = auto.from_pretrained(folder)\n"
+        "    print(type(loaded).__name__, type(loaded).__module__.split('.')[0])\n"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    names = ["Wav2Vec2FeatureExtractor", "Wav2Vec2Model", "Wav2Vec2ForPreTraining"]
+    assert done.stdout.splitlines() == [f"{name} transformers" for name in names], done.stderr

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 from huggingface_hub import ModelCard
 
-from hf_audio_ssl import EatConfig
+from hf_audio_ssl import EatConfig, Wav2Vec2Config
 from hf_audio_ssl.hub import methods_table, render_card, update_family_card, update_table
 from hf_audio_ssl.registry import get_method, methods
 
@@ -157,3 +157,18 @@ def test_readme_table_is_current(tmp_path):
     readme = tmp_path / "README.md"
     readme.write_text((ROOT / "README.md").read_text())
     assert not update_table(readme), "run hf_audio_ssl.hub.update_table on README.md"
+
+
+@pytest.mark.parametrize(
+    ("architecture", "task", "usage"),
+    [
+        ("Wav2Vec2ForCTC", "automatic-speech-recognition", 'pipeline("automatic-speech-recognition", model="me/x")'),
+        ("Wav2Vec2ForPreTraining", None, "from hf_audio_ssl import Wav2Vec2Model"),
+    ],
+)
+def test_native_model_types_need_no_remote_code(tmp_path, architecture, task, usage):
+    Wav2Vec2Config(architectures=[architecture]).save_pretrained(tmp_path)
+    card = reread(render_card(tmp_path, repo_id="me/x"), tmp_path)
+    assert card.data.pipeline_tag == task and usage in card.text
+    assert "trust_remote_code" not in card.text and "Python files in this repository" not in card.text
+    assert "plain transformers" in card.text

@@ -20,11 +20,23 @@ class Nursery:
             env=environment,
         )
 
-    def run(self, output_dir, *, processes=1, clips=None, kills=0, kill_within=0.1, die_at_save=None, **arguments):
+    def run(
+        self,
+        output_dir,
+        *,
+        processes=1,
+        clips=None,
+        config=None,
+        kills=0,
+        kill_within=0.1,
+        die_at_save=None,
+        **arguments,
+    ):
         """Report of a run of the toy that came to its end."""
         job = {
-            "output_dir": str(output_dir), "processes": processes, "clips": clips, "kills": kills,
-            "kill_within": kill_within, "kill_seed": 0, "die_at_save": die_at_save, "arguments": arguments,
+            "output_dir": str(output_dir), "processes": processes, "clips": clips, "config": config,
+            "kills": kills, "kill_within": kill_within, "kill_seed": 0, "die_at_save": die_at_save,
+            "arguments": arguments,
         }  # fmt: skip
         self.process.stdin.write(json.dumps(job) + "\n")
         self.process.stdin.flush()

@@ -5,7 +5,7 @@ import datasets
 import pytest
 import soundfile
 import torch
-from toy import ToyClips, ToyConfig, ToyExtractor, ToyForPreTraining, toy_collate, toy_run
+from toy import FRAMES, WIDTH, ToyClips, ToyConfig, ToyExtractor, ToyForPreTraining, toy_collate, toy_run
 from transformers import Trainer, TrainingArguments
 
 from hf_audio_ssl.data.dataset import GlobalBatchSampler
@@ -13,6 +13,7 @@ from hf_audio_ssl.data.synthetic import synthesize
 from hf_audio_ssl.models.eat import EatConfig, EatFeatureExtractor, EatForPreTraining
 from hf_audio_ssl.training import (
     AfterOptimizerStep,
+    CheckpointError,
     NonFiniteLossError,
     PretrainingArguments,
     plot_history,
@@ -84,6 +85,56 @@ def test_log_holds_the_means_of_every_scalar_field(tmp_path):
             [sum(values[:3]) / 3, sum(values[3:6]) / 3, sum(values[6:]) / 2], rel=1e-5
         )
     assert some.steps == 8 and some.skipped_steps == 0
+
+
+def test_losses_of_domains_are_means_over_their_clips(tmp_path):
+    clips = ToyClips(masks=True, groups=("en", "sw", "yo"))
+    _, result = toy_run(tmp_path, clips=clips, max_steps=1)
+    drawn = [clips[key] for key in next(iter(GlobalBatchSampler(len(clips), 4)))]
+    batch = toy_collate(drawn)
+    torch.manual_seed(0)
+    with torch.no_grad():
+        losses = ToyForPreTraining(ToyConfig())(**ToyExtractor()(batch["audio"]), masked=batch["masked"]).clip_losses
+    (record,) = result.history
+    for number, name in enumerate(clips.group_names):
+        own = losses[batch["group"] == number]
+        if len(own):
+            assert record[f"group_loss/{name}"] == pytest.approx(own.mean().item(), rel=1e-4)
+        else:
+            assert f"group_loss/{name}" not in record
+    assert len(set(batch["group"].tolist())) > 1
+
+
+def test_weights_of_a_data_set_reach_the_sampler_and_cannot_change_on_resuming(tmp_path):
+    seen = []
+
+    class Watched(ToyClips):
+        def __getitem__(self, key):
+            seen.append(key[1])
+            return super().__getitem__(key)
+
+    toy_run(tmp_path, clips=Watched(weights=[1.0] * 3 + [0.0] * 37))
+    assert set(seen) == {0, 1, 2}
+    with pytest.raises(CheckpointError, match="sampling"):
+        toy_run(tmp_path, max_steps=8, clips=ToyClips(weights=[1.0] * 40))
+
+
+def test_clips_cut_to_the_shortest(tmp_path):
+    lengths = []
+
+    class Extractor(ToyExtractor):
+        def __call__(self, audio, **kwargs):
+            lengths.append({len(wave) for wave in audio})
+            return super().__call__([wave[: FRAMES * WIDTH] for wave in audio], **kwargs)
+
+    class Ragged(ToyClips):
+        def __getitem__(self, key):
+            clip = super().__getitem__(key)
+            return clip | {"audio": torch.cat([clip["audio"]] * 3)[: FRAMES * WIDTH + 5 * (key[1] % 7)]}
+
+    args = PretrainingArguments(str(tmp_path), max_steps=3, per_device_batch_size=4, crop_to_shortest=True)
+    pretrain(ToyForPreTraining(ToyConfig()), Extractor(), Ragged(), args, collate_fn=toy_collate)
+    assert len(lengths) == 3 and all(len(batch) == 1 for batch in lengths)
 
 
 def test_effective_batch_is_said_before_the_first_step(tmp_path, caplog):

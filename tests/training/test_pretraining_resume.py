@@ -56,11 +56,20 @@ def test_killed_in_the_middle_of_a_checkpoint(nursery, tmp_path, save):
 
 
 def test_kills_of_two_processes_leave_no_trace(nursery, tmp_path):
-    plan = {"processes": 2, "max_steps": 60, "save_steps": 2, "logging_steps": 3}
+    """The losses of the groups, summed over processes, among the rest."""
+    clips = {"groups": ["en", "sw", "yo"]}
+    plan = {"processes": 2, "max_steps": 60, "save_steps": 2, "logging_steps": 3, "clips": clips}
     nursery.run(tmp_path / "calm", **plan)
     report = nursery.run(tmp_path / "killed", kills=3, kill_within=0.3, **plan)
     assert report["kills"] == 3
+    assert {"group_loss/en", "group_loss/sw", "group_loss/yo"} <= records(tmp_path / "calm")[0].keys()
     assert_same_run(tmp_path / "calm", tmp_path / "killed")
+
+
+def test_layers_that_are_skipped_do_not_stop_two_processes(nursery, tmp_path):
+    """LayerDrop: DistributedDataParallel would wait for gradients that never come."""
+    nursery.run(tmp_path, processes=2, config={"idle_layer": True}, max_steps=4)
+    assert len(records(tmp_path)) == 4
 
 
 def test_one_and_two_processes_have_the_same_losses(nursery, tmp_path):

@@ -34,6 +34,7 @@ class ToyConfig(PreTrainedConfig):
     model_type = "toy_for_pretraining"
     hidden_size: int = 16
     ema_decay: float = 0.9
+    idle_layer: bool = False
 
 
 @dataclass
@@ -42,6 +43,7 @@ class ToyOutput(ModelOutput):
     frame_loss: Tensor | None = None
     target_std: Tensor | None = None
     predictions: Tensor | None = None
+    clip_losses: Tensor | None = None
 
 
 class ToyForPreTraining(PreTrainedModel):
@@ -57,6 +59,7 @@ class ToyForPreTraining(PreTrainedModel):
             for _ in range(2)
         )
         self.teacher.requires_grad_(False)
+        self.idle = nn.Linear(2, 2) if config.idle_layer else None
         self.register_buffer("updates", torch.zeros(()))
         self.post_init()
 
@@ -65,6 +68,10 @@ class ToyForPreTraining(PreTrainedModel):
         if isinstance(module, nn.Linear):
             init.normal_(module.weight, std=0.5)
             init.zeros_(module.bias)
+
+    @property
+    def skips_layers(self):
+        return self.config.idle_layer
 
     def after_optimizer_step(self, step):
         with torch.no_grad():
@@ -80,7 +87,8 @@ class ToyForPreTraining(PreTrainedModel):
         loss = (predictions - targets).square().mean()
         if poison is not None:
             loss = loss + poison.mean()
-        return ToyOutput(loss, loss.detach(), targets.flatten(0, 1).std(dim=0).mean(), predictions)
+        clip_losses = (predictions - targets).square().mean(dim=(1, 2))
+        return ToyOutput(loss, loss.detach(), targets.flatten(0, 1).std(dim=0).mean(), predictions, clip_losses)
 
 
 class ToyExtractor(FeatureExtractionMixin):
@@ -95,10 +103,13 @@ class ToyExtractor(FeatureExtractionMixin):
 
 
 class ToyClips(torch.utils.data.Dataset):
-    """`masks`: every clip brings its mask. `poison`: {index: value} added to its loss, from an epoch on."""
+    """`masks`: every clip brings its mask. `poison`: {index: value} added to its loss, from an epoch on. `groups`:
+    names; clip i is of group i modulo their number. `weights`: of clips, for the sampler.
+    """
 
-    def __init__(self, clips=40, masks=False, poison=None, poison_from=0):
+    def __init__(self, clips=40, masks=False, poison=None, poison_from=0, groups=(), weights=None):
         self.clips, self.masks, self.poison_from = clips, masks, poison_from
+        self.group_names, self.weights = tuple(groups), weights
         self.poison = {int(index): float(value) for index, value in (poison or {}).items()}
 
     def __len__(self):
@@ -108,6 +119,8 @@ class ToyClips(torch.utils.data.Dataset):
         epoch, index = key
         rng = np.random.default_rng((epoch, index))
         clip = {"audio": torch.from_numpy(rng.standard_normal(FRAMES * WIDTH, dtype=np.float32)), "index": index}
+        if self.group_names:
+            clip["group"] = index % len(self.group_names)
         if self.masks:
             clip["masked"] = torch.from_numpy(rng.random(FRAMES) < 0.5)
         if self.poison:
@@ -147,7 +160,7 @@ def _child(job, rank, processes, port):
         )  # fmt: skip
     torch.set_num_threads(1)
     sys.stderr = open(job["output_dir"] + f".rank{rank}.err", "a")
-    model, result = toy_run(job["output_dir"], clips=job.get("clips"), **job["arguments"])
+    model, result = toy_run(job["output_dir"], clips=job["clips"], config=job["config"], **job["arguments"])
     digest = [float(parameter.detach().double().sum()) for parameter in model.parameters()]
     Path(job["output_dir"], f"rank{rank}.json").write_text(
         json.dumps({"sums": digest, "skipped": result.skipped_steps})
