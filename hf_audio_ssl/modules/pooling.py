@@ -18,9 +18,11 @@ def masked_mean(x: Tensor, mask: Tensor | None, dim: int | None = None) -> Tenso
     return (x * weight).sum(dim=dim) / weight.sum(dim=dim).clamp(min=1)
 
 
-def token_std(tokens: Tensor) -> Tensor:
+def token_std(tokens: Tensor, mask: Tensor | None = None) -> Tensor:
     """Standard deviation over all tokens, averaged over dimensions: near zero where they are all alike, in a collapse.
 
-    tokens (batch, positions, dim) -> ().
+    tokens (batch, positions, dim), mask (batch, positions), None = everywhere -> ().
     """
-    return tokens.detach().float().flatten(0, 1).std(dim=0).mean()
+    x = tokens.detach().float().flatten(0, 1)[None]
+    mask = None if mask is None else mask.flatten()[None]
+    return masked_mean((x - masked_mean(x, mask, dim=1)).square(), mask, dim=1).sqrt().mean()

@@ -37,8 +37,9 @@ def selective_scan(
     Returns:
         y (batch, length, channels) in the type of `u`.
     """
-    kernel = fused_scan() if u.is_cuda and u.dtype != torch.float64 else None
-    if kernel is not None:
+    # a compiler sees through the scan, but not into the kernel
+    fusible = u.is_cuda and u.dtype != torch.float64 and not torch.compiler.is_compiling()
+    if fusible and (kernel := fused_scan()) is not None:
         y = scan_through_kernel(kernel, u, delta, A, B, C, reverse)
     else:
         dtype = torch.float64 if u.dtype == torch.float64 else torch.float32

@@ -310,7 +310,7 @@ class FinetuningTrainer(SupervisedTrainer):
     def _augment(self, features: Tensor, targets: Tensor) -> tuple[Tensor, Tensor]:
         """Noise, then mixup, then SpecAugment on `(batch, ...)` features and `(batch, classes)` targets."""
         args = self.args
-        if features.ndim == 2 and (args.noise or args.specaug_ratio > 0):
+        if features.ndim == 2 and (args.noise or args.specaug_ratio > 0 or args.specaug_mel_ratio):
             raise ValueError(
                 f"noise={args.noise}, specaug_ratio={args.specaug_ratio}: this model takes waveforms, not spectrograms"
             )

@@ -281,7 +281,7 @@ class AudioMaeForPreTraining(AudioMaePreTrainedModel):
         return AudioMaeForPreTrainingOutput(
             loss=loss if return_loss else None,
             reconstruction_loss=loss,
-            target_std=token_std(targets),
+            target_std=token_std(targets, valid),
             prediction_std=token_std(predictions),
             masked_share=scored.float().mean(),
             predictions=predictions,

@@ -3,7 +3,7 @@ from typing import Literal
 
 from huggingface_hub.dataclasses import strict
 
-from hf_audio_ssl.configuration_base import AudioSSLConfig
+from hf_audio_ssl.configuration_base import SpectrogramConfig
 
 # what makes two encoders interchangeable
 _ENCODER_FIELDS = (
@@ -16,11 +16,10 @@ _TOKENIZER_FIELDS = ("tokenizer_type", "codebook_size", "codebook_dim", "codeboo
 
 
 @strict
-class BeatsConfig(AudioSSLConfig):
+class BeatsConfig(SpectrogramConfig):
     """Configuration of BEATs (arXiv 2212.09058). The defaults are the released base model and its first iteration.
 
     Args:
-        num_mel_bins, patch_size: height of the spectrogram and side of its square patches.
         patch_hidden_size, patch_bias: width of the patch convolution, and whether it has a bias.
         position_kernel_size, position_groups: the positional convolution.
         num_position_buckets, max_position_distance: the relative position bias, over distances of flattened tokens; 0
@@ -39,14 +38,12 @@ class BeatsConfig(AudioSSLConfig):
             learned.
         codebook_decay, commitment_weight, estimator_num_layers, teacher_config: training of a learned tokenizer:
             moving average of the codes, weight of the commitment loss, depth of the estimator, encoder to distil.
-        classifier_dropout, classifier_loss_reduction, label_smoothing: fine-tuning; see `classification_loss`.
+        classifier_dropout: fine-tuning.
     """
 
     model_type = "ssl_beats"
-    keys_to_ignore_at_inference = [*AudioSSLConfig.keys_to_ignore_at_inference, "codes"]
+    keys_to_ignore_at_inference = [*SpectrogramConfig.keys_to_ignore_at_inference, "codes"]
 
-    num_mel_bins: int = 128
-    patch_size: int = 16
     patch_hidden_size: int = 512
     patch_bias: bool = False
     position_kernel_size: int = 128
@@ -75,12 +72,6 @@ class BeatsConfig(AudioSSLConfig):
     estimator_num_layers: int = 3
     teacher_config: dict | None = None
     classifier_dropout: float | int = 0.0
-    classifier_loss_reduction: Literal["mean", "labels", "batch"] = "mean"
-    label_smoothing: float | int = 0.0
-
-    @property
-    def num_mel_patches(self) -> int:
-        return self.num_mel_bins // self.patch_size
 
     def encoder_fields(self) -> dict:
         """What another config needs to build this encoder, e.g. as `teacher_config`."""
@@ -100,10 +91,6 @@ class BeatsConfig(AudioSSLConfig):
 
     def validate_architecture(self):
         super().validate_architecture()
-        self.require(
-            self.num_mel_bins % self.patch_size == 0,
-            f"num_mel_bins={self.num_mel_bins} is not a multiple of patch_size={self.patch_size}",
-        )
         self.require(
             self.hidden_size % self.position_groups == 0,
             f"hidden_size={self.hidden_size} is not a multiple of position_groups={self.position_groups}",
@@ -127,7 +114,6 @@ class BeatsConfig(AudioSSLConfig):
             self.require(0 <= getattr(self, name) < 1, f"{name}={getattr(self, name)}: expected a value in [0, 1)")
         for name in ("gradient_decay_ratio", "codebook_decay"):
             self.require(0 < getattr(self, name) <= 1, f"{name}={getattr(self, name)}: expected a value in (0, 1]")
-        self.require(0 < self.mask_ratio < 1, f"mask_ratio={self.mask_ratio}: expected a value between 0 and 1")
         self.require(self.codebook_size >= 2, f"codebook_size={self.codebook_size}: expected at least 2")
         for name, shared in (
             ("tokenizer_config", ("codebook_size", "num_mel_bins", "patch_size")),

@@ -9,27 +9,10 @@ class BeatsFeatureExtractor(MelFeatureExtractor):
     the attention mask, which comes by default, leaves the padding out.
     """
 
-    def __init__(
-        self,
-        max_length: int = 1024,
-        mean: float = 15.41663,
-        std: float = 6.55582,
-        window_type: str = "povey",
-        waveform_scale: float = 2.0**15,
-        min_frames: int = 16,
-        return_attention_mask: bool = True,
-        **kwargs,
-    ):
-        super().__init__(
-            max_length=max_length,
-            mean=mean,
-            std=std,
-            window_type=window_type,
-            waveform_scale=waveform_scale,
-            min_frames=min_frames,
-            return_attention_mask=return_attention_mask,
-            **kwargs,
-        )
+    def __init__(self, **options):
+        own = {"mean": 15.41663, "std": 6.55582, "window_type": "povey", "waveform_scale": 2.0**15, "min_frames": 16}
+        own["return_attention_mask"] = True
+        super().__init__(**{**own, **options})
 
 
 __all__ = ["BeatsFeatureExtractor"]

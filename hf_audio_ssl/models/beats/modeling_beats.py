@@ -20,45 +20,31 @@ from transformers.utils.output_capturing import capture_outputs
 
 from hf_audio_ssl.modeling_base import AudioSSLPreTrainedModel
 from hf_audio_ssl.modeling_heads import AudioClassificationMixin, AudioFrameClassificationMixin
+from hf_audio_ssl.modeling_outputs import MaskedPredictionOutput
+from hf_audio_ssl.modeling_spectrogram import PatchTokensMixin
 from hf_audio_ssl.models.beats.configuration_beats import BeatsConfig
 from hf_audio_ssl.models.beats.feature_extraction_beats import BeatsFeatureExtractor
-from hf_audio_ssl.modules.masking import (
-    check_mask,
-    gather_tokens,
-    num_visible,
-    random_mask,
-    scatter_tokens,
-    visible_indices,
-)
-from hf_audio_ssl.modules.patch_embed import PatchEmbedding, patch_attention_mask, patchify
+from hf_audio_ssl.modules.masking import gather_tokens, num_visible, random_mask, scatter_tokens, take_or_draw
+from hf_audio_ssl.modules.patch_embed import PatchEmbedding, patchify
+from hf_audio_ssl.modules.pooling import masked_mean, token_std
 from hf_audio_ssl.modules.relative_position import PositionalConvolution, RelativePositionBias
 from hf_audio_ssl.modules.transformer import FeedForward, SelfAttention, TransformerLayer
 from hf_audio_ssl.modules.vector_quantizer import EMAQuantizer, RandomProjectionQuantizer, code_counts, usage
 
 
 @dataclass
-class BeatsForPreTrainingOutput(ModelOutput):
+class BeatsForPreTrainingOutput(MaskedPredictionOutput):
     """
     loss (): the `prediction_loss`, cross-entropy of the labels of masked patches.
     accuracy (): share of the masked patches whose label is predicted.
     codebook_perplexity, codebook_used_share (): of the batch's labels; few labels = an easy task that teaches little.
-    masked_share (): share of the patches that are masked.
     targets (batch, patches): the labels. predictions (batch, patches, codebook_size): logits.
-    bool_masked_pos (batch, patches): 1 = masked.
-    hidden_states, attentions: of the encoder, visible patches only.
     """
 
-    loss: Tensor | None = None
     prediction_loss: Tensor | None = None
     accuracy: Tensor | None = None
     codebook_perplexity: Tensor | None = None
     codebook_used_share: Tensor | None = None
-    masked_share: Tensor | None = None
-    targets: Tensor | None = None
-    predictions: Tensor | None = None
-    bool_masked_pos: Tensor | None = None
-    hidden_states: tuple[Tensor, ...] | None = None
-    attentions: tuple[Tensor, ...] | None = None
 
 
 @dataclass
@@ -288,8 +274,10 @@ class BeatsPreTrainedModel(AudioSSLPreTrainedModel):
             init.copy_(module.codebook, codebook)
 
 
-class BeatsModel(BeatsPreTrainedModel):
+class BeatsModel(PatchTokensMixin, BeatsPreTrainedModel):
     """The encoder: normed patches, positions, transformer layers. There is no class token."""
+
+    num_prefix_tokens = 0
 
     def __init__(self, config: BeatsConfig):
         super().__init__(config)
@@ -322,22 +310,12 @@ class BeatsModel(BeatsPreTrainedModel):
         valid = None if attention_mask is None else self.token_mask(attention_mask)
         return BaseModelOutputWithPooling(last_hidden_state=self.encoder(tokens, valid, visible, **kwargs))
 
-    def token_mask(self, attention_mask: Tensor) -> Tensor:
-        """Frame mask (batch, frames), 1 = real -> patch mask (batch, patches), bool, by `config.exact_padding`."""
-        size, bands = self.config.patch_size, self.config.num_mel_patches
+    def token_mask(self, attention_mask):
+        """By `config.exact_padding`."""
         if self.config.exact_padding:
-            return patch_attention_mask(attention_mask, size, bands)
-        return ~proportional_padding(attention_mask == 0, attention_mask.shape[1] // size * bands)
-
-    @property
-    def input_steps_per_frame(self) -> int:
-        return self.config.patch_size
-
-    def split_tokens(self, hidden_states, attention_mask=None):
-        tokens = hidden_states.unflatten(1, (-1, self.config.num_mel_patches))
-        if attention_mask is None:
-            return None, tokens, tokens.new_ones(tokens.shape[:2], dtype=torch.bool)
-        return None, tokens, self.token_mask(attention_mask).unflatten(1, tokens.shape[1:3]).all(dim=2)
+            return super().token_mask(attention_mask)
+        patches = attention_mask.shape[1] // self.config.patch_size * self.config.num_mel_patches
+        return ~proportional_padding(attention_mask == 0, patches)
 
 
 class BeatsTokenizer(BeatsPreTrainedModel):
@@ -456,18 +434,15 @@ class BeatsTokenizerForPreTraining(BeatsTokenizer):
 
         # 4. loss: equation 4, with one minus the cosine for minus the cosine
         cosine = F.cosine_similarity(predictions.float(), targets.float(), dim=-1)
-        weight = torch.ones_like(cosine) if valid is None else valid.float()
-        count = weight.sum().clamp(min=1)
-        distillation_loss = ((1 - cosine) * weight).sum() / count
+        distillation_loss = masked_mean(1 - cosine, valid)
         commitment_loss = tokenized.commitment_loss * self.config.commitment_weight
 
-        perplexity, used_share = usage(code_counts(tokenized.codes, self.config.codebook_size, weight))
-        centred = (targets.float() - (targets * weight[..., None]).sum((0, 1)) / count) * weight[..., None]
+        perplexity, used_share = usage(code_counts(tokenized.codes, self.config.codebook_size, valid))
         return BeatsTokenizerForPreTrainingOutput(
             loss=distillation_loss + commitment_loss if return_loss else None,
             distillation_loss=distillation_loss,
             commitment_loss=commitment_loss,
-            target_std=(centred.square().sum((0, 1)) / count).sqrt().mean(),
+            target_std=token_std(targets, valid),
             codebook_perplexity=perplexity,
             codebook_used_share=used_share,
             targets=targets,
@@ -527,6 +502,11 @@ class BeatsForPreTraining(BeatsPreTrainedModel):
     def frozen_modules(self):
         return [self.tokenizer]
 
+    def draw_mask(self, batch: int, patches: int, device) -> tuple[Tensor, int]:
+        """Mask (batch, patches), True = masked, and the number of visible patches of each clip."""
+        ratio = self.config.mask_ratio
+        return random_mask(batch, patches, ratio, device=device), num_visible(patches, ratio)
+
     @can_return_tuple
     def forward(
         self,
@@ -544,19 +524,13 @@ class BeatsForPreTraining(BeatsPreTrainedModel):
             bool_masked_pos: (batch, patches), 1 = masked; drawn if None.
             target_codes: (batch, patches), labels made beforehand; the tokenizer makes them if None.
         """
-        config = self.config
+        config, batch = self.config, len(input_values)
         patches = input_values.shape[1] // config.patch_size * config.num_mel_patches
 
         # 1. mask
-        if bool_masked_pos is None:
-            count = num_visible(patches, config.mask_ratio)
-            if not count:
-                raise ValueError(f"mask_ratio={config.mask_ratio} leaves none of {patches} patches visible")
-            bool_masked_pos = random_mask(len(input_values), patches, config.mask_ratio, device=input_values.device)
-        else:
-            bool_masked_pos = bool_masked_pos.bool()
-            count = check_mask(bool_masked_pos, patches, len(input_values))
-        visible = visible_indices(bool_masked_pos, count)
+        bool_masked_pos, visible = take_or_draw(
+            bool_masked_pos, batch, patches, lambda: self.draw_mask(batch, patches, input_values.device)
+        )
 
         # 2. encode the visible patches
         outputs = self.beats(input_values, attention_mask, visible, **kwargs)
@@ -573,15 +547,14 @@ class BeatsForPreTraining(BeatsPreTrainedModel):
         # 5. loss: equation 5
         scored = bool_masked_pos if valid is None else bool_masked_pos & valid
         error = F.cross_entropy(predictions.float().transpose(1, 2), target_codes, reduction="none")
-        count = scored.sum().clamp(min=1)
-        loss = (error * scored).sum() / count
+        loss = masked_mean(error, scored)
 
         counts = code_counts(target_codes, config.codebook_size, valid)
         perplexity, used_share = usage(counts)
         return BeatsForPreTrainingOutput(
             loss=loss if return_loss else None,
             prediction_loss=loss,
-            accuracy=((predictions.argmax(dim=-1) == target_codes) & scored).sum() / count,
+            accuracy=masked_mean((predictions.argmax(dim=-1) == target_codes).float(), scored),
             codebook_perplexity=perplexity,
             codebook_used_share=used_share,
             masked_share=scored.float().mean(),
@@ -608,8 +581,7 @@ class BeatsForAudioClassification(AudioClassificationMixin, BeatsPreTrainedModel
         tokens = F.dropout(outputs.last_hidden_state, self.config.classifier_dropout, self.training)
         if attention_mask is None:
             return tokens.mean(dim=1)
-        weight = self.beats.token_mask(attention_mask)[..., None].to(tokens.dtype)
-        return (tokens * weight).sum(dim=1) / weight.sum(dim=1).clamp(min=1)
+        return masked_mean(tokens, self.beats.token_mask(attention_mask), dim=1)
 
 
 class BeatsForAudioFrameClassification(AudioFrameClassificationMixin, BeatsPreTrainedModel):

@@ -26,47 +26,39 @@ from transformers.models.data2vec.modeling_data2vec_audio import (
     Data2VecAudioFeatureProjection,
     Data2VecAudioFeedForward,
 )
-from transformers.utils import ModelOutput, TransformersKwargs, can_return_tuple
+from transformers.utils import TransformersKwargs, can_return_tuple
 from transformers.utils.generic import merge_with_config_defaults
 from transformers.utils.output_capturing import OutputRecorder, capture_outputs
 
 from hf_audio_ssl.modeling_base import AudioSSLPreTrainedModel
 from hf_audio_ssl.modeling_heads import AudioClassificationMixin, AudioFrameClassificationMixin, CTCMixin
+from hf_audio_ssl.modeling_outputs import MaskedPredictionOutput
 from hf_audio_ssl.models.dinosr.configuration_dinosr import DinoSrConfig
 from hf_audio_ssl.models.dinosr.feature_extraction_dinosr import DinoSrFeatureExtractor
 from hf_audio_ssl.modules.ema import ema_update, make_teacher
 from hf_audio_ssl.modules.normalisation import normalise_over_time
 from hf_audio_ssl.modules.online_codebook import OnlineCodebook
+from hf_audio_ssl.modules.pooling import masked_mean
 from hf_audio_ssl.modules.span_masking import span_mask
 from hf_audio_ssl.schedules import linear_anneal
 
 
 @dataclass
-class DinoSrForPreTrainingOutput(ModelOutput):
+class DinoSrForPreTrainingOutput(MaskedPredictionOutput):
     """
     loss, codebook_loss (): cross entropy at masked frames, mean over codebooks.
     codebook_perplexity (): codewords in use, exp of the entropy of the teacher's codes at masked frames, mean over
         codebooks; 1 = collapse, `codebook_size` at most.
     target_entropy (): that entropy, in nats.
     prediction_perplexity (): the same of the student's mean distribution.
-    masked_share (): share of the real frames that are masked.
     targets (batch, num_codebooks, frames): the teacher's codes.
     predictions (batch, num_codebooks, frames, codebook_size): the student's logits.
-    bool_masked_pos (batch, frames): 1 = masked.
-    hidden_states, attentions: of the student.
     """
 
-    loss: Tensor | None = None
     codebook_loss: Tensor | None = None
     codebook_perplexity: Tensor | None = None
     target_entropy: Tensor | None = None
     prediction_perplexity: Tensor | None = None
-    masked_share: Tensor | None = None
-    targets: Tensor | None = None
-    predictions: Tensor | None = None
-    bool_masked_pos: Tensor | None = None
-    hidden_states: tuple[Tensor, ...] | None = None
-    attentions: tuple[Tensor, ...] | None = None
 
 
 class DinoSrFeatureEncoder(Data2VecAudioFeatureEncoder):
@@ -359,7 +351,6 @@ class DinoSrForPreTraining(DinoSrPreTrainedModel):
         bool_masked_pos = bool_masked_pos.bool()
         valid = torch.ones_like(bool_masked_pos) if frame_mask is None else frame_mask
         scored = bool_masked_pos & valid
-        count = scored.sum().clamp(min=1)
 
         # 2. student: codes of every codebook from its last layer
         outputs = self.dinosr(
@@ -374,13 +365,13 @@ class DinoSrForPreTraining(DinoSrPreTrainedModel):
         # 4. loss, with the codebooks as they are before this step
         log_probabilities = predictions.float().log_softmax(dim=-1)
         error = F.nll_loss(log_probabilities.flatten(0, 2), codes.flatten(), reduction="none").view_as(codes)
-        codebook_loss = (error.mean(dim=0) * scored).sum() / count
+        codebook_loss = masked_mean(error.mean(dim=0), scored)
 
         # 5. what the codebooks learn from once the step is complete
         if self.training:
             self.codebook.collect(targets, codes, scored)
 
-        share = scored.float() / count
+        share = scored.float() / scored.sum().clamp(min=1)
         used = torch.zeros_like(self.codebook.counts).scatter_add(
             1, codes.flatten(1), share.flatten().expand(len(codes), -1)
         )

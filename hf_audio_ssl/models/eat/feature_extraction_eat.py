@@ -11,7 +11,8 @@ class EatFeatureExtractor(MelFeatureExtractor):
     """
 
     def __init__(self, **options):
-        super().__init__(**{"mean": -4.268, "std": 4.569, "remove_clip_mean": True, "min_frames": 16, **options})
+        own = {"mean": -4.268, "std": 4.569, "remove_clip_mean": True, "min_frames": 16}
+        super().__init__(**{**own, **options})
 
 
 __all__ = ["EatFeatureExtractor"]

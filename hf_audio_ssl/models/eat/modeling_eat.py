@@ -231,7 +231,7 @@ class EatForPreTraining(EatPreTrainedModel):
             loss=frame_loss + utterance_loss if return_loss else None,
             frame_loss=frame_loss,
             utterance_loss=utterance_loss,
-            target_std=token_std(targets),
+            target_std=token_std(targets, valid),
             prediction_std=token_std(predictions),
             masked_share=scored.float().mean(),
             targets=targets,

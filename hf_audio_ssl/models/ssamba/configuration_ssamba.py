@@ -25,8 +25,6 @@ class SsambaConfig(AudioSSLConfig):
         mask_ratio: share of the patches that are masked; the authors masked 250, 300 and 400 of 512.
         min_mask_cluster, max_mask_cluster: see `cluster_mask`.
         generative_loss_weight: of the reconstruction beside the contrastive term.
-        classifier_pooling: mean of the patches, or class token.
-        classifier_loss_reduction, label_smoothing: see `classification_loss`.
         num_attention_heads: without meaning here; transformers' tools ask for it.
     """
 
@@ -57,8 +55,6 @@ class SsambaConfig(AudioSSLConfig):
     max_mask_cluster: int = 5
     generative_loss_weight: float | int = 10.0
     classifier_pooling: Literal["cls", "mean"] = "mean"
-    classifier_loss_reduction: Literal["mean", "labels", "batch"] = "mean"
-    label_smoothing: float | int = 0.0
 
     @property
     def num_mel_patches(self) -> int:

@@ -10,23 +10,9 @@ class SsambaFeatureExtractor(MelFeatureExtractor):
     padded frames; ask for `return_attention_mask=True` to skip them.
     """
 
-    def __init__(
-        self,
-        max_length: int = 1024,
-        mean: float = -4.2677393,
-        std: float = 4.5689974,
-        remove_clip_mean: bool = True,
-        min_frames: int = 16,
-        **kwargs,
-    ):
-        super().__init__(
-            max_length=max_length,
-            mean=mean,
-            std=std,
-            remove_clip_mean=remove_clip_mean,
-            min_frames=min_frames,
-            **kwargs,
-        )
+    def __init__(self, **options):
+        own = {"mean": -4.2677393, "std": 4.5689974, "remove_clip_mean": True, "min_frames": 16}
+        super().__init__(**{**own, **options})
 
 
 __all__ = ["SsambaFeatureExtractor"]

@@ -15,46 +15,41 @@ from torch.nn import functional as F
 from transformers import initialization as init
 from transformers.modeling_layers import GradientCheckpointingLayer
 from transformers.modeling_outputs import BaseModelOutputWithPooling
-from transformers.utils import ModelOutput, TransformersKwargs, can_return_tuple
+from transformers.utils import TransformersKwargs, can_return_tuple
 from transformers.utils.generic import merge_with_config_defaults
 from transformers.utils.output_capturing import OutputRecorder, capture_outputs
 
 from hf_audio_ssl.modeling_base import AudioSSLPreTrainedModel
 from hf_audio_ssl.modeling_heads import AudioClassificationMixin, AudioFrameClassificationMixin
+from hf_audio_ssl.modeling_outputs import MaskedPredictionOutput
 from hf_audio_ssl.models.ssamba.configuration_ssamba import SsambaConfig
 from hf_audio_ssl.models.ssamba.feature_extraction_ssamba import SsambaFeatureExtractor
 from hf_audio_ssl.modules.cluster_masking import cluster_mask
 from hf_audio_ssl.modules.masking import check_mask, gather_tokens, scatter_tokens, visible_indices
+from hf_audio_ssl.modules.pooling import masked_mean, token_std
 from hf_audio_ssl.modules.state_space import BidirectionalMamba, SelectiveStateSpace
 from hf_audio_ssl.modules.strided_patches import StridedPatchEmbedding, pixels, positions_for_grid, real_columns
 from hf_audio_ssl.modules.transformer import DropPath
 
 
 @dataclass
-class SsambaForPreTrainingOutput(ModelOutput):
+class SsambaForPreTrainingOutput(MaskedPredictionOutput):
     """
     loss (): `contrastive_loss` + `generative_loss_weight` x `generative_loss`.
     accuracy (): share of the masked patches that the contrastive head tells from the others of their clip.
     prediction_std (): standard deviation of its predictions over patches, averaged over dimensions.
-    masked_share (): share of the patches that are masked and real.
     targets, predictions (batch, masked, patch_size^2): pixels of the masked patches, and the contrastive predictions.
     reconstruction (batch, masked, patch_size^2): of the patches of the generative mask.
     bool_masked_pos, bool_masked_pos_generative (batch, patches): 1 = masked.
-    hidden_states (batch * 2, 1 + patches, hidden_size): of both passes, those of a clip adjacent.
+    hidden_states: of both passes, one behind the other along the batch.
     """
 
-    loss: Tensor | None = None
     contrastive_loss: Tensor | None = None
     generative_loss: Tensor | None = None
     accuracy: Tensor | None = None
     prediction_std: Tensor | None = None
-    masked_share: Tensor | None = None
-    targets: Tensor | None = None
-    predictions: Tensor | None = None
     reconstruction: Tensor | None = None
-    bool_masked_pos: Tensor | None = None
     bool_masked_pos_generative: Tensor | None = None
-    hidden_states: tuple[Tensor, ...] | None = None
 
 
 class SsambaEmbeddings(nn.Module):
@@ -204,8 +199,7 @@ class SsambaModel(SsambaPreTrainedModel):
         # twice, as in both_models.py; the second time is no identity, since the norm has weights
         hidden_states = self.norm(self.norm(hidden_states))
         _, tokens, valid = self.split_tokens(hidden_states, attention_mask)
-        weight = valid[..., None].to(tokens.dtype)
-        pooled = (tokens.mean(dim=2) * weight).sum(dim=1) / weight.sum(dim=1).clamp(min=1)
+        pooled = masked_mean(tokens.mean(dim=2), valid, dim=1)
         return BaseModelOutputWithPooling(last_hidden_state=hidden_states, pooler_output=pooled)
 
     @property
@@ -297,15 +291,14 @@ class SsambaForPreTraining(SsambaPreTrainedModel):
 
         # 5. loss: equations 1 to 3 of SSAST; the softmax runs over the predictions of the clip
         contrastive_loss, accuracy = contrast(targets, predictions, scored[0])
-        error = (reconstruction - originals).square().mean(dim=-1)
-        generative_loss = (error * scored[1]).sum() / scored[1].sum().clamp(min=1)
+        generative_loss = masked_mean((reconstruction - originals).square().mean(dim=-1), scored[1])
 
         return SsambaForPreTrainingOutput(
             loss=contrastive_loss + config.generative_loss_weight * generative_loss if return_loss else None,
             contrastive_loss=contrastive_loss,
             generative_loss=generative_loss,
             accuracy=accuracy,
-            prediction_std=predictions.detach().flatten(0, 1).std(dim=0).mean(),
+            prediction_std=token_std(predictions),
             masked_share=scored[0].sum() / masks[0].numel(),
             targets=targets,
             predictions=predictions,
@@ -343,11 +336,10 @@ def contrast(targets: Tensor, predictions: Tensor, scored: Tensor) -> tuple[Tens
     """
     logits = targets @ predictions.mT
     logits = logits.masked_fill(~scored[:, None], torch.finfo(logits.dtype).min)
-    count = scored.sum().clamp(min=1)
-    loss = -(logits.log_softmax(dim=-1).diagonal(dim1=1, dim2=2) * scored).sum() / count
+    loss = -masked_mean(logits.log_softmax(dim=-1).diagonal(dim1=1, dim2=2), scored)
     best = logits.detach().softmax(dim=-1).masked_fill(~scored[..., None], -1).argmax(dim=1)
-    hits = (best == torch.arange(best.shape[1], device=best.device)) & scored
-    return loss, hits.sum() / count
+    hits = best == torch.arange(best.shape[1], device=best.device)
+    return loss, masked_mean(hits.float(), scored)
 
 
 class SsambaForAudioClassification(AudioClassificationMixin, SsambaPreTrainedModel):

@@ -195,7 +195,7 @@ def test_labels_made_beforehand_are_taken():
 
 def test_a_mask_that_leaves_nothing_is_refused():
     model, values = TESTER.model(PRETRAINING, mask_ratio=0.99), TESTER.inputs()["input_values"]
-    with pytest.raises(ValueError, match="mask_ratio=0.99 leaves none of 12 patches visible"):
+    with pytest.raises(ValueError, match="mask_ratio=0.99 leaves none of 12 positions visible"):
         model(values)
     with pytest.raises(ValueError, match="bool_masked_pos: got shape"):
         model(values, bool_masked_pos=torch.ones(3, 11))
