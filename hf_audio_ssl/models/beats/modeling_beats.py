@@ -24,7 +24,7 @@ from hf_audio_ssl.modeling_outputs import MaskedPredictionOutput
 from hf_audio_ssl.modeling_spectrogram import PatchTokensMixin
 from hf_audio_ssl.models.beats.configuration_beats import BeatsConfig
 from hf_audio_ssl.models.beats.feature_extraction_beats import BeatsFeatureExtractor
-from hf_audio_ssl.modules.masking import gather_tokens, scatter_tokens, take_or_draw
+from hf_audio_ssl.modules.masking import gather_tokens, num_visible, random_mask, scatter_tokens, take_or_draw
 from hf_audio_ssl.modules.patch_embed import PatchEmbedding, patchify
 from hf_audio_ssl.modules.pooling import masked_mean, token_std
 from hf_audio_ssl.modules.relative_position import PositionalConvolution, RelativePositionBias
