@@ -21,10 +21,14 @@ class Checkpoint:
 
 @dataclass(frozen=True)
 class MethodSpec:
-    """What the package knows about one method, exported as `SPEC` by `hf_audio_ssl.models.<name>`."""
+    """What the package knows about one method, exported as `SPEC` by `hf_audio_ssl.models.<name>`.
+
+    Names follow from `name="eat"`, `prefix="Eat"` and `heads=("PreTraining", ...)`: `EatForPreTraining` in
+    `modeling_eat`, registered with `AutoModelForPreTraining`, and so on. `more` are public classes of `modeling_eat`
+    beside these. A method on transformers' own classes states `classes` and `modules` itself.
+    """
 
     name: str
-    model_type: str
     title: str
     arxiv: str
     year: int
@@ -34,14 +38,34 @@ class MethodSpec:
     taxonomy: Literal["generative", "contrastive", "predictive", "multimodal"]
     input: Literal["spectrogram", "waveform"]
     sampling_rate: int
+    prefix: str = ""
+    heads: tuple[str, ...] = ("PreTraining", "AudioClassification", "AudioFrameClassification")
+    more: tuple[str, ...] = ()
+    model_type: str = ""
     # Auto class -> class, e.g. {"AutoModel": "EatModel"}: one that `modules` names, or else one of transformers
-    classes: dict[str, str] = field(hash=False)
+    classes: dict[str, str] = field(default_factory=dict, hash=False)
     # module of the method's folder -> the public names it defines; keeps imports lazy
-    modules: dict[str, tuple[str, ...]] = field(hash=False)
+    modules: dict[str, tuple[str, ...]] = field(default_factory=dict, hash=False)
     checkpoints: tuple[Checkpoint, ...] = ()
     # "verified": every parity case passes; "in progress" otherwise
     parity: Literal["verified", "in progress"] = "in progress"
     notes: str = ""
+
+    def __post_init__(self):
+        named = {f"AutoModelFor{head}": f"{self.prefix}For{head}" for head in self.heads}
+        config, model, extractor = (self.prefix + part for part in ("Config", "Model", "FeatureExtractor"))
+        derived = {
+            "model_type": f"ssl_{self.name}",
+            "classes": {"AutoConfig": config, "AutoModel": model, **named, "AutoFeatureExtractor": extractor},
+            "modules": {
+                f"configuration_{self.name}": (config,),
+                f"modeling_{self.name}": (model, *named.values(), *self.more),
+                f"feature_extraction_{self.name}": (extractor,),
+            },
+        }
+        for name, value in derived.items():
+            if not getattr(self, name):
+                object.__setattr__(self, name, value)
 
     @property
     def package(self) -> str:

@@ -15,7 +15,7 @@ from typing import Any
 
 import numpy as np
 import torch
-from torch import nn
+from torch import Tensor, nn
 from transformers import AutoConfig, PreTrainedModel, Wav2Vec2CTCTokenizer, Wav2Vec2Processor, set_seed
 from transformers.trainer_utils import EvalPrediction
 
@@ -164,10 +164,23 @@ class CTCTrainer(SupervisedTrainer):
             outputs = model(**inputs)
         symbols = outputs.logits.argmax(dim=-1)
         if "attention_mask" in inputs:
-            base = self.accelerator.unwrap_model(self.model).base_model
-            real = base._get_feature_vector_attention_mask(symbols.shape[1], inputs["attention_mask"])
+            real = _real_frames(
+                _base(self.accelerator.unwrap_model(self.model)), outputs.logits, inputs["attention_mask"]
+            )
             symbols = symbols.masked_fill(~real, SPECIAL["<pad>"])
         return outputs.loss.detach(), symbols, inputs["labels"]
+
+
+def _base(model) -> PreTrainedModel:
+    """The encoder, under PEFT's wrapper or not."""
+    return getattr(model, "get_base_model", lambda: model)().base_model
+
+
+def _real_frames(base: PreTrainedModel, frames: Tensor, attention_mask: Tensor) -> Tensor:
+    """Which of `frames` (batch, frames, ...) are not padding, (batch, frames)."""
+    if hasattr(base, "split_tokens"):
+        return base.split_tokens(frames, attention_mask)[2]
+    return base._get_feature_vector_attention_mask(frames.shape[1], attention_mask)  # transformers' own classes
 
 
 def transcript_metrics(tokenizer: Wav2Vec2CTCTokenizer) -> Callable[[EvalPrediction], dict[str, float]]:
@@ -194,7 +207,7 @@ def load_for_ctc(args: CTCArguments, vocabulary: int) -> tuple[PreTrainedModel, 
     extractor = from_pretrained("AutoFeatureExtractor", args.model, **(args.feature_overrides or {}))
     model = from_pretrained("AutoModelForCTC", args.model, config=config, ignore_mismatched_sizes=True)
     if args.freeze_feature_encoder:
-        model.freeze_feature_encoder()
+        model.base_model.freeze_feature_encoder()
     return model, extractor
 
 

@@ -7,15 +7,18 @@ from pathlib import Path
 import numpy as np
 import pytest
 import soundfile
+import torch
 import transformers
 
 from hf_audio_ssl import Wav2Vec2Config, Wav2Vec2FeatureExtractor, Wav2Vec2ForPreTraining
 from hf_audio_ssl.command_line import parse_finetuning
-from hf_audio_ssl.registry import get_method, load_class
+from hf_audio_ssl.registry import get_method, load_class, methods
+from hf_audio_ssl.testing.mixins import find_testers
 from hf_audio_ssl.training.ctc import CTCArguments, make_tokenizer, run_ctc, spoken
 from hf_audio_ssl.training.finetuning import make_finetuning_arguments
 
-RECIPES = Path(__file__).parents[2] / "examples" / "recipes"
+ROOT = Path(__file__).parents[2]
+RECIPES = ROOT / "examples" / "recipes"
 RATE = 8000
 TONES = {"a": 300, "b": 1100}
 WORDS = {"1": "ab", "2": "ba", "3": "BAB!"}
@@ -43,6 +46,7 @@ def corpus(tmp_path_factory):
 @pytest.fixture(scope="module")
 def pretrained(tmp_path_factory):
     folder = tmp_path_factory.mktemp("pretrained")
+    torch.manual_seed(0)
     model = Wav2Vec2ForPreTraining(
         Wav2Vec2Config(
             hidden_size=48, num_hidden_layers=1, num_attention_heads=2, intermediate_size=64, conv_dim=(32, 32, 32),
@@ -96,6 +100,21 @@ def test_lora_learns_other_transcripts(corpus, recogniser, tmp_path):
     files = {path.name for path in result.adapter_dir.iterdir()}
     assert {"adapter_config.json", "adapter_model.safetensors", "vocab.json", "results.json"} <= files
     assert (tmp_path / "checkpoint-100").is_dir()
+
+
+@pytest.mark.parametrize("method", [name for name, spec in methods().items() if "AutoModelForCTC" in spec.classes])
+def test_every_method_with_a_recogniser(corpus, tmp_path, method):
+    tester = find_testers(ROOT / "tests/models")[method]
+    tester.model("AutoModelForPreTraining").save_pretrained(tmp_path / "pretrained")
+    extractor = type(tester.feature_extractor())(**(tester.extractor_sizes | {"sampling_rate": RATE}))
+    extractor.save_pretrained(tmp_path / "pretrained")
+    changes = dict(max_steps=2, config_overrides=None, lora=True)
+    if method == "wav2vec2":
+        changes["config_overrides"] = {"apply_spec_augment": False}
+    result = run_ctc(arguments(corpus, tmp_path / "pretrained", tmp_path / "out", **changes))
+    assert result.metrics["eval_loss"] > 0 and 0 <= result.metrics["eval_cer"]
+    loaded = transformers.AutoModelForCTC.from_pretrained(tmp_path / "out")
+    assert loaded.config.vocab_size == 5 + 2
 
 
 def test_only_the_head_learns_at_first_and_the_rate_has_three_stages(corpus, pretrained, tmp_path):

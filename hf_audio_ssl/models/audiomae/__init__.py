@@ -3,7 +3,7 @@ from hf_audio_ssl.registry import Checkpoint, MethodSpec, lazy_module
 
 SPEC = MethodSpec(
     name="audiomae",
-    model_type="ssl_audiomae",
+    prefix="AudioMae",
     title="Masked Autoencoders that Listen",
     arxiv="2207.06405",
     year=2022,
@@ -13,24 +13,6 @@ SPEC = MethodSpec(
     taxonomy="generative",
     input="spectrogram",
     sampling_rate=16000,
-    classes={
-        "AutoConfig": "AudioMaeConfig",
-        "AutoModel": "AudioMaeModel",
-        "AutoModelForPreTraining": "AudioMaeForPreTraining",
-        "AutoModelForAudioClassification": "AudioMaeForAudioClassification",
-        "AutoModelForAudioFrameClassification": "AudioMaeForAudioFrameClassification",
-        "AutoFeatureExtractor": "AudioMaeFeatureExtractor",
-    },
-    modules={
-        "configuration_audiomae": ("AudioMaeConfig",),
-        "modeling_audiomae": (
-            "AudioMaeModel",
-            "AudioMaeForPreTraining",
-            "AudioMaeForAudioClassification",
-            "AudioMaeForAudioFrameClassification",
-        ),
-        "feature_extraction_audiomae": ("AudioMaeFeatureExtractor",),
-    },
     checkpoints=(
         Checkpoint("Audio-MAE ViT-B", "authors' drive, pretrained.pth", "AS-2M", "CC-BY-NC-4.0", "local decoder"),
         Checkpoint("Audio-MAE ViT-B, fine-tuned", "authors' drive, finetuned.pth", "AS-2M", "CC-BY-NC-4.0"),

@@ -67,6 +67,3 @@ class AudioMaeConfig(SpectrogramConfig):
         shares = ("mask_time_ratio", "mask_frequency_ratio", "decoder_bias_dropout")
         for name in (*shares, "classifier_mask_time_ratio", "classifier_mask_frequency_ratio"):
             self.require(0 <= getattr(self, name) < 1, f"{name}={getattr(self, name)}: expected a value in [0, 1)")
-
-
-__all__ = ["AudioMaeConfig"]

@@ -14,6 +14,3 @@ class AudioMaeFeatureExtractor(MelFeatureExtractor):
         super().__init__(
             **{"mean": -4.2677393, "std": 4.5689974, "remove_clip_mean": True, "min_frames": 16, **options}
         )
-
-
-__all__ = ["AudioMaeFeatureExtractor"]

@@ -330,12 +330,3 @@ class AudioMaeForAudioFrameClassification(AudioFrameClassificationMixin, AudioMa
     """Labels of time patches, 160 ms each by default."""
 
     encoder_class = partial(AudioMaeModel, final_norm=False)
-
-
-__all__ = [
-    "AudioMaeModel",
-    "AudioMaePreTrainedModel",
-    "AudioMaeForPreTraining",
-    "AudioMaeForAudioClassification",
-    "AudioMaeForAudioFrameClassification",
-]

@@ -3,7 +3,8 @@ from hf_audio_ssl.registry import Checkpoint, MethodSpec, lazy_module
 
 SPEC = MethodSpec(
     name="beats",
-    model_type="ssl_beats",
+    prefix="Beats",
+    more=("BeatsTokenizer", "BeatsTokenizerForPreTraining"),
     title="BEATs: Audio Pre-Training with Acoustic Tokenizers",
     arxiv="2212.09058",
     year=2022,
@@ -13,26 +14,6 @@ SPEC = MethodSpec(
     taxonomy="predictive",
     input="spectrogram",
     sampling_rate=16000,
-    classes={
-        "AutoConfig": "BeatsConfig",
-        "AutoModel": "BeatsModel",
-        "AutoModelForPreTraining": "BeatsForPreTraining",
-        "AutoModelForAudioClassification": "BeatsForAudioClassification",
-        "AutoModelForAudioFrameClassification": "BeatsForAudioFrameClassification",
-        "AutoFeatureExtractor": "BeatsFeatureExtractor",
-    },
-    modules={
-        "configuration_beats": ("BeatsConfig",),
-        "modeling_beats": (
-            "BeatsModel",
-            "BeatsForPreTraining",
-            "BeatsForAudioClassification",
-            "BeatsForAudioFrameClassification",
-            "BeatsTokenizer",
-            "BeatsTokenizerForPreTraining",
-        ),
-        "feature_extraction_beats": ("BeatsFeatureExtractor",),
-    },
     checkpoints=(
         Checkpoint("BEATs_iter1", "authors' drive", "AS-2M", "MIT"),
         Checkpoint("BEATs_iter2", "authors' drive", "AS-2M", "MIT"),

@@ -125,6 +125,3 @@ class BeatsConfig(SpectrogramConfig):
                 for field in shared:
                     mine, theirs = getattr(self, field), getattr(other, field)
                     self.require(mine == theirs, f"{field}={mine}, but {name} has {field}={theirs}: expected the same")
-
-
-__all__ = ["BeatsConfig"]

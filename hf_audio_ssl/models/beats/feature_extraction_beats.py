@@ -13,6 +13,3 @@ class BeatsFeatureExtractor(MelFeatureExtractor):
         own = {"mean": 15.41663, "std": 6.55582, "window_type": "povey", "waveform_scale": 2.0**15, "min_frames": 16}
         own["return_attention_mask"] = True
         super().__init__(**{**own, **options})
-
-
-__all__ = ["BeatsFeatureExtractor"]

@@ -588,14 +588,3 @@ class BeatsForAudioFrameClassification(AudioFrameClassificationMixin, BeatsPreTr
     """Labels of time patches, 160 ms each by default. The authors have no such head."""
 
     encoder_class = BeatsModel
-
-
-__all__ = [
-    "BeatsModel",
-    "BeatsPreTrainedModel",
-    "BeatsTokenizer",
-    "BeatsTokenizerForPreTraining",
-    "BeatsForPreTraining",
-    "BeatsForAudioClassification",
-    "BeatsForAudioFrameClassification",
-]

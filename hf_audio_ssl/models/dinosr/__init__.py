@@ -3,7 +3,8 @@ from hf_audio_ssl.registry import Checkpoint, MethodSpec, lazy_module
 
 SPEC = MethodSpec(
     name="dinosr",
-    model_type="ssl_dinosr",
+    prefix="DinoSr",
+    heads=("PreTraining", "AudioClassification", "AudioFrameClassification", "CTC"),
     title="DinoSR: Self-Distillation and Online Clustering for Self-supervised Speech Representation Learning",
     arxiv="2305.10005",
     year=2023,
@@ -13,26 +14,6 @@ SPEC = MethodSpec(
     taxonomy="predictive",
     input="waveform",
     sampling_rate=16000,
-    classes={
-        "AutoConfig": "DinoSrConfig",
-        "AutoModel": "DinoSrModel",
-        "AutoModelForPreTraining": "DinoSrForPreTraining",
-        "AutoModelForAudioClassification": "DinoSrForAudioClassification",
-        "AutoModelForAudioFrameClassification": "DinoSrForAudioFrameClassification",
-        "AutoModelForCTC": "DinoSrForCTC",
-        "AutoFeatureExtractor": "DinoSrFeatureExtractor",
-    },
-    modules={
-        "configuration_dinosr": ("DinoSrConfig",),
-        "modeling_dinosr": (
-            "DinoSrModel",
-            "DinoSrForPreTraining",
-            "DinoSrForAudioClassification",
-            "DinoSrForAudioFrameClassification",
-            "DinoSrForCTC",
-        ),
-        "feature_extraction_dinosr": ("DinoSrFeatureExtractor",),
-    },
     checkpoints=(
         Checkpoint(
             "DinoSR base",

@@ -120,6 +120,3 @@ class DinoSrConfig(AudioSSLConfig):
             0 <= self.ema_decay <= self.ema_end_decay <= 1,
             f"ema_decay={self.ema_decay}, ema_end_decay={self.ema_end_decay}: expected 0 <= first <= second <= 1",
         )
-
-
-__all__ = ["DinoSrConfig"]

@@ -7,6 +7,3 @@ class DinoSrFeatureExtractor(WaveformFeatureExtractor):
 
     `min_length` must be the receptive field of the model's convolutions: 400 samples by default.
     """
-
-
-__all__ = ["DinoSrFeatureExtractor"]

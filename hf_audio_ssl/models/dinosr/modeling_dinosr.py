@@ -410,13 +410,3 @@ class DinoSrForCTC(CTCMixin, DinoSrPreTrainedModel):
     """
 
     encoder_class = DinoSrModel
-
-
-__all__ = [
-    "DinoSrModel",
-    "DinoSrPreTrainedModel",
-    "DinoSrForPreTraining",
-    "DinoSrForAudioClassification",
-    "DinoSrForAudioFrameClassification",
-    "DinoSrForCTC",
-]

@@ -3,7 +3,7 @@ from hf_audio_ssl.registry import Checkpoint, MethodSpec, lazy_module
 
 SPEC = MethodSpec(
     name="eat",
-    model_type="ssl_eat",
+    prefix="Eat",
     title="EAT: Self-Supervised Pre-Training with Efficient Audio Transformer",
     arxiv="2401.03497",
     year=2024,
@@ -13,24 +13,6 @@ SPEC = MethodSpec(
     taxonomy="predictive",
     input="spectrogram",
     sampling_rate=16000,
-    classes={
-        "AutoConfig": "EatConfig",
-        "AutoModel": "EatModel",
-        "AutoModelForPreTraining": "EatForPreTraining",
-        "AutoModelForAudioClassification": "EatForAudioClassification",
-        "AutoModelForAudioFrameClassification": "EatForAudioFrameClassification",
-        "AutoFeatureExtractor": "EatFeatureExtractor",
-    },
-    modules={
-        "configuration_eat": ("EatConfig",),
-        "modeling_eat": (
-            "EatModel",
-            "EatForPreTraining",
-            "EatForAudioClassification",
-            "EatForAudioFrameClassification",
-        ),
-        "feature_extraction_eat": ("EatFeatureExtractor",),
-    },
     checkpoints=(
         Checkpoint("EAT-base, 10 epochs", "authors' drive, fairseq layout", "AS-2M", "MIT"),
         Checkpoint("EAT-base, 30 epochs", "worstchan/EAT-base_epoch30_pretrain", "AS-2M", "MIT"),

@@ -63,6 +63,3 @@ class EatConfig(SpectrogramConfig):
             0 <= self.ema_decay <= self.ema_end_decay <= 1,
             f"ema_decay={self.ema_decay}, ema_end_decay={self.ema_end_decay}: expected 0 <= first <= second <= 1",
         )
-
-
-__all__ = ["EatConfig"]

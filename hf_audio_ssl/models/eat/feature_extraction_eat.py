@@ -13,6 +13,3 @@ class EatFeatureExtractor(MelFeatureExtractor):
     def __init__(self, **options):
         own = {"mean": -4.268, "std": 4.569, "remove_clip_mean": True, "min_frames": 16}
         super().__init__(**{**own, **options})
-
-
-__all__ = ["EatFeatureExtractor"]

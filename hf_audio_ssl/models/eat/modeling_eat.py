@@ -253,12 +253,3 @@ class EatForAudioFrameClassification(AudioFrameClassificationMixin, EatPreTraine
     """Labels of time patches, 160 ms each by default."""
 
     encoder_class = EatModel
-
-
-__all__ = [
-    "EatModel",
-    "EatPreTrainedModel",
-    "EatForPreTraining",
-    "EatForAudioClassification",
-    "EatForAudioFrameClassification",
-]

@@ -5,7 +5,7 @@ _CORPUS = "AudioSet and LibriSpeech"
 
 SPEC = MethodSpec(
     name="ssamba",
-    model_type="ssl_ssamba",
+    prefix="Ssamba",
     title="SSAMBA: Self-Supervised Audio Representation Learning with Mamba State Space Model",
     arxiv="2405.11831",
     year=2024,
@@ -15,24 +15,6 @@ SPEC = MethodSpec(
     taxonomy="generative",
     input="spectrogram",
     sampling_rate=16000,
-    classes={
-        "AutoConfig": "SsambaConfig",
-        "AutoModel": "SsambaModel",
-        "AutoModelForPreTraining": "SsambaForPreTraining",
-        "AutoModelForAudioClassification": "SsambaForAudioClassification",
-        "AutoModelForAudioFrameClassification": "SsambaForAudioFrameClassification",
-        "AutoFeatureExtractor": "SsambaFeatureExtractor",
-    },
-    modules={
-        "configuration_ssamba": ("SsambaConfig",),
-        "modeling_ssamba": (
-            "SsambaModel",
-            "SsambaForPreTraining",
-            "SsambaForAudioClassification",
-            "SsambaForAudioFrameClassification",
-        ),
-        "feature_extraction_ssamba": ("SsambaFeatureExtractor",),
-    },
     checkpoints=(
         Checkpoint("SSAMBA-tiny, 250, 300 or 400 masked patches", "authors' drive", _CORPUS, "BSD-3-Clause"),
         Checkpoint("SSAMBA-small, 250, 300 or 400 masked patches", "authors' drive", _CORPUS, "BSD-3-Clause"),

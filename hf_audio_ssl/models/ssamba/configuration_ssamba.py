@@ -75,6 +75,3 @@ class SsambaConfig(AudioSSLConfig):
             f"min_mask_cluster={self.min_mask_cluster}, max_mask_cluster={self.max_mask_cluster}: expected "
             "1 <= first <= second",
         )
-
-
-__all__ = ["SsambaConfig"]

@@ -13,6 +13,3 @@ class SsambaFeatureExtractor(MelFeatureExtractor):
     def __init__(self, **options):
         own = {"mean": -4.2677393, "std": 4.5689974, "remove_clip_mean": True, "min_frames": 16}
         super().__init__(**{**own, **options})
-
-
-__all__ = ["SsambaFeatureExtractor"]

@@ -352,12 +352,3 @@ class SsambaForAudioFrameClassification(AudioFrameClassificationMixin, SsambaPre
     """A linear head on every time patch (160 ms by default)."""
 
     encoder_class = SsambaModel
-
-
-__all__ = [
-    "SsambaModel",
-    "SsambaPreTrainedModel",
-    "SsambaForPreTraining",
-    "SsambaForAudioClassification",
-    "SsambaForAudioFrameClassification",
-]

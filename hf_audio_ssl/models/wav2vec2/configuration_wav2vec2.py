@@ -73,6 +73,3 @@ class Wav2Vec2Config(transformers.Wav2Vec2Config):
         """Raises `ValueError(message)` unless `condition` holds."""
         if not condition:
             raise ValueError(f"{type(self).__name__}: {message}")
-
-
-__all__ = ["Wav2Vec2Config"]

@@ -9,6 +9,3 @@ class Wav2Vec2FeatureExtractor(WaveformFeatureExtractor):
     original `eps=1e-5`: the same for speech at normal level, several times larger numbers for a nearly silent clip.
     The base model and large LS-960 take the samples as they are (`do_normalize=False`), without an attention mask.
     """
-
-
-__all__ = ["Wav2Vec2FeatureExtractor"]

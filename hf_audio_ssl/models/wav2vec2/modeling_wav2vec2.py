@@ -327,6 +327,3 @@ def _within_clip(indices: Tensor, mask: Tensor) -> Tensor:
     if ((own < 0) | (own >= frames)).any():
         raise ValueError("sampled_negative_indices: got distractors of another clip, expected the same clip's")
     return own
-
-
-__all__ = ["Wav2Vec2Model", "Wav2Vec2ForPreTraining"]
