@@ -191,6 +191,14 @@ def test_random_labels_depend_on_the_seed_in_the_config_alone_and_are_saved(tmp_
     assert torch.equal(again(**inputs).targets, 11 - labels)
 
 
+def test_labels_of_standardised_patches_do_not_hear_the_level():
+    values = TESTER.inputs()["input_values"]
+    for standardised in (True, False):
+        model = TESTER.model(PRETRAINING, standardise_patches=standardised)
+        labels, louder = (model.tokenizer(x).codes for x in (values, 0.3 * values + 2))
+        assert torch.equal(labels, louder) == standardised
+
+
 def test_labels_made_beforehand_are_taken():
     model, arguments = TESTER.model(PRETRAINING), TESTER.arguments(PRETRAINING)
     expected = model(**arguments)
