@@ -36,7 +36,7 @@ class BeatsConfig(SpectrogramConfig):
         tokenizer_config: fields of the learned tokenizer that makes the labels; None: what the fields below say.
         tokenizer_type, codebook_size, codebook_dim, codebook_seed: random projection (a function of the seed), or
             learned.
-        standardise_patches: random labels of the shape of a patch, not of its level: each to mean 0 and variance 1 first.
+        standardise_patches: each patch to mean 0 and variance 1 first, so that random labels leave out its level.
         codebook_decay, commitment_weight, estimator_num_layers, teacher_config: training of a learned tokenizer:
             moving average of the codes, weight of the commitment loss, depth of the estimator, encoder to distil.
         classifier_dropout: fine-tuning.
