@@ -12,7 +12,7 @@ _ENCODER_FIELDS = (
     "num_position_buckets", "max_position_distance", "gated_position_bias", "gated_mlp", "norm_first", "deep_norm",
     "exact_padding",
 )  # fmt: skip
-_TOKENIZER_FIELDS = ("tokenizer_type", "codebook_size", "codebook_dim", "codebook_seed")
+_TOKENIZER_FIELDS = ("tokenizer_type", "codebook_size", "codebook_dim", "codebook_seed", "standardise_patches")
 
 
 @strict
@@ -36,6 +36,7 @@ class BeatsConfig(SpectrogramConfig):
         tokenizer_config: fields of the learned tokenizer that makes the labels; None: what the fields below say.
         tokenizer_type, codebook_size, codebook_dim, codebook_seed: random projection (a function of the seed), or
             learned.
+        standardise_patches: each patch to mean 0 and variance 1 first, so that random labels leave out its level.
         codebook_decay, commitment_weight, estimator_num_layers, teacher_config: training of a learned tokenizer:
             moving average of the codes, weight of the commitment loss, depth of the estimator, encoder to distil.
         classifier_dropout: fine-tuning.
@@ -67,6 +68,7 @@ class BeatsConfig(SpectrogramConfig):
     codebook_size: int = 1024
     codebook_dim: int = 256
     codebook_seed: int = 0
+    standardise_patches: bool = False
     codebook_decay: float | int = 0.99
     commitment_weight: float | int = 1.0
     estimator_num_layers: int = 3

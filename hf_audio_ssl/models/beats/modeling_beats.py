@@ -358,7 +358,10 @@ class BeatsTokenizer(BeatsPreTrainedModel):
             attention_mask: (batch, frames), 1 = real. Codes of padded patches are arbitrary.
         """
         if self.config.tokenizer_type == "random_projection":
-            return BeatsTokenizerOutput(codes=self.quantizer(patchify(input_values, self.config.patch_size)))
+            patches = patchify(input_values, self.config.patch_size).float()
+            if self.config.standardise_patches:
+                patches = F.layer_norm(patches, patches.shape[-1:])
+            return BeatsTokenizerOutput(codes=self.quantizer(patches))
         outputs = self.beats(input_values, attention_mask, **kwargs)
         valid = None if attention_mask is None else self.beats.token_mask(attention_mask)
         projections = self.code_projection(outputs.last_hidden_state)

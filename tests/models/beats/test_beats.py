@@ -92,9 +92,13 @@ def test_deep_norm_scales_residuals_and_first_weights():
 
 def test_gradients_shrink_from_layer_to_layer():
     inputs = TESTER.inputs()
-    full = gradients(TESTER.model("AutoModel", gradient_decay_ratio=1.0), inputs)
-    model = TESTER.model("AutoModel", gradient_decay_ratio=0.5)
-    for name, grad in gradients(model, inputs).items():
+    full, decayed = (TESTER.model("AutoModel", gradient_decay_ratio=ratio) for ratio in (1.0, 0.5))
+    for model in (full, decayed):
+        # the sum would do no work: the last norm takes it out
+        model(**inputs).last_hidden_state.square()[..., :5].sum().backward()
+    full = {name: p.grad for name, p in full.named_parameters()}
+    assert full["patch_embedding.projection.weight"].abs().max() > 1e-2
+    for name, grad in ((name, p.grad) for name, p in decayed.named_parameters()):
         if ".layers.1." in name:
             torch.testing.assert_close(grad, full[name])
         elif ".layers.0." in name:
@@ -160,7 +164,8 @@ def test_a_padded_clip_is_predicted_like_the_clip_alone():
     model, values = TESTER.model(PRETRAINING), TESTER.inputs()["input_values"][:1]
     attention_mask = (torch.arange(TESTER.steps) < TESTER.short_steps).long()[None]
     mask = torch.ones(1, 12, dtype=torch.bool)
-    mask[0, [0, 3, REAL]] = False  # the last visible patch lies in the padding
+    # the last visible patch lies in the padding, within reach of the convolution
+    mask[0, [0, 4, REAL]] = False
     with torch.no_grad():
         padded = model(values, attention_mask, mask)
         mask[0, REAL] = True
@@ -184,6 +189,14 @@ def test_random_labels_depend_on_the_seed_in_the_config_alone_and_are_saved(tmp_
     one.save_pretrained(tmp_path)
     again = BeatsForPreTraining.from_pretrained(tmp_path)
     assert torch.equal(again(**inputs).targets, 11 - labels)
+
+
+def test_labels_of_standardised_patches_do_not_hear_the_level():
+    values = TESTER.inputs()["input_values"]
+    for standardised in (True, False):
+        model = TESTER.model(PRETRAINING, standardise_patches=standardised)
+        labels, louder = (model.tokenizer(x).codes for x in (values, 0.3 * values + 2))
+        assert torch.equal(labels, louder) == standardised
 
 
 def test_labels_made_beforehand_are_taken():
@@ -257,9 +270,11 @@ def test_padding_changes_no_code_and_no_loss_of_the_tokenizer():
         first = model(**inputs)
         inputs["input_values"][-1, TESTER.short_steps :] = 17.0
         second = model(**inputs)
+        padded = model(**{name: value[-1:] for name, value in inputs.items()})
         alone = model(inputs["input_values"][-1:, : TESTER.short_steps])
     for name in ("distillation_loss", "commitment_loss", "codebook_perplexity", "target_std"):
         torch.testing.assert_close(second[name], first[name], atol=1e-5, rtol=1e-5)
+        torch.testing.assert_close(padded[name], alone[name], atol=1e-5, rtol=1e-5)
     assert torch.equal(second.codes[-1, :REAL], alone.codes[0])
 
 

@@ -101,6 +101,9 @@ def test_a_finished_run_is_left_as_it_is(command, calm, tmp_path):
     assert_same(command(folder), calm)
     command(folder, "--iterations", "3")
     assert steps(folder / "iteration3") == [1, 2, 3, 4]
+    second, tokenizer = (load_file(folder / stage / "model.safetensors") for stage in ("iteration2", "tokenizer3"))
+    name = "encoder.layers.0.mlp.fc1.weight"
+    assert torch.equal(tokenizer[f"teacher.{name}"], second[f"beats.{name}"])
 
 
 def test_a_model_may_stand_in_for_the_first_iteration(command, calm, tmp_path):
