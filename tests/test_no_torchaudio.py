@@ -21,7 +21,7 @@ else:
 import hf_audio_ssl
 from hf_audio_ssl.registry import load_class, methods
 from hf_audio_ssl.testing.mixins import find_testers
-from transformers import AutoFeatureExtractor, AutoModelForPreTraining, pipeline
+from transformers import pipeline
 
 for name, tester in find_testers(sys.argv[1]).items():
     rate = tester.spec.sampling_rate
@@ -35,8 +35,8 @@ for name, tester in find_testers(sys.argv[1]).items():
     optimizer.step()
     model.after_optimizer_step(1)
     model.save_pretrained(sys.argv[2])
-    model = AutoModelForPreTraining.from_pretrained(sys.argv[2])
-    extractor = AutoFeatureExtractor.from_pretrained(sys.argv[2])
+    model = load_class(tester.spec, "AutoModelForPreTraining").from_pretrained(sys.argv[2])
+    extractor = load_class(tester.spec, "AutoFeatureExtractor").from_pretrained(sys.argv[2])
     assert model.encode(tester.audio(3.0), rate).isfinite().all()
     head = tester.model("AutoModelForAudioClassification")
     classify = pipeline("audio-classification", model=head, feature_extractor=extractor)
