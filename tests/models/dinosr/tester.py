@@ -7,6 +7,7 @@ from hf_audio_ssl.testing.mixins import MethodTester
 
 class DinoSrTester(MethodTester):
     method = "dinosr"
+    copied_by_teacher = ("pos_conv_embed.",)
     sizes = dict(
         hidden_size=32,
         num_hidden_layers=2,
