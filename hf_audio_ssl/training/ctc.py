@@ -31,6 +31,8 @@ from hf_audio_ssl.training.finetuning import (
     add_lora,
     hold_out,
     open_labelled,
+    train_and_save,
+    write_results,
 )
 from hf_audio_ssl.training.optimizer import parameter_groups
 
@@ -256,19 +258,13 @@ def run_ctc(args: CTCArguments, *, callbacks: Sequence = ()) -> FinetuningResult
         compute_metrics=transcript_metrics(tokenizer),
         callbacks=list(callbacks),
     )
-    trainer.train(resume_from_checkpoint=args.resume_from_checkpoint)
-    adapter_dir = output_dir / "adapter" if args.lora else None
-    trainer.save_model(str(adapter_dir or output_dir))
-    metrics = trainer.evaluate()
+    result = train_and_save(trainer, args)
     if trainer.is_world_process_zero():
-        processor = Wav2Vec2Processor(extractor, tokenizer)
-        if args.lora and args.lora_merge:
-            trainer.accelerator.unwrap_model(trainer.model).merge_and_unload().save_pretrained(output_dir)
-        for folder in {output_dir, adapter_dir} - {None}:
-            processor.save_pretrained(folder)
+        for folder in {result.output_dir, result.adapter_dir} - {None}:
+            Wav2Vec2Processor(extractor, tokenizer).save_pretrained(folder)
             extractor.save_pretrained(folder)  # the pipeline reads this file
-            (folder / "results.json").write_text(json.dumps(_records(args, metrics), indent=2) + "\n")
-    return FinetuningResult(output_dir, metrics, trainer.state.log_history, adapter_dir)
+    write_results(result, args, "automatic-speech-recognition", ("wer", "cer"))
+    return result
 
 
 def transcripts(corpus: Corpus, args: CTCArguments) -> list[str]:
@@ -280,16 +276,3 @@ def transcripts(corpus: Corpus, args: CTCArguments) -> list[str]:
     if empty := [name for name, text in zip(corpus.label_names, texts) if not text]:
         raise ValueError(f"drop_characters={args.drop_characters!r} leaves nothing of {empty[:3]}")
     return texts
-
-
-def _records(args: CTCArguments, metrics: Mapping[str, float]) -> list[dict]:
-    return [
-        {
-            "task": "automatic-speech-recognition",
-            "dataset": Path(args.dataset).name,
-            "split": args.eval_split or "held out",
-            "metric": name,
-            "value": round(metrics[f"eval_{name}"], 4),
-        }
-        for name in ("wer", "cer")
-    ]

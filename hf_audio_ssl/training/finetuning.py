@@ -413,14 +413,19 @@ def finetune(
         sample_weights=sample_weights if args.weighted_sampling else None,
         callbacks=list(callbacks),
     )
+    return train_and_save(trainer, args)
+
+
+def train_and_save(trainer: SupervisedTrainer, args: SupervisedArguments) -> FinetuningResult:
+    """Train, save model and extractor (with LoRA the adapter, and the merged model beside it), evaluate."""
     trainer.train(resume_from_checkpoint=args.resume_from_checkpoint)
     output_dir = Path(args.output_dir)
     adapter_dir = output_dir / "adapter" if args.lora else None
     trainer.save_model(str(adapter_dir or output_dir))
-    metrics = trainer.evaluate() if eval_dataset is not None else {}
+    metrics = trainer.evaluate() if trainer.eval_dataset is not None else {}
     if args.lora and args.lora_merge and trainer.is_world_process_zero():
         trainer.accelerator.unwrap_model(trainer.model).merge_and_unload().save_pretrained(output_dir)
-        feature_extractor.save_pretrained(output_dir)
+        trainer.processing_class.save_pretrained(output_dir)
     return FinetuningResult(output_dir, metrics, trainer.state.log_history, adapter_dir)
 
 
@@ -558,19 +563,25 @@ def run_finetuning(args: FinetuningArguments, *, callbacks: Sequence = ()) -> Fi
         sample_weights=class_balanced_weights(corpus.labels) if args.weighted_sampling else None,
         callbacks=callbacks,
     )
-    if args.process_index == 0:
-        figures = {name: result.metrics.get(f"eval_{name}") for name in ("accuracy", "mAP", "roc_auc", "d_prime")}
-        records = [
-            {
-                "task": "audio-classification",
-                "dataset": Path(args.dataset).name,
-                "split": args.eval_split or "held out",
-                "metric": name,
-                "value": round(value, 4),
-            }
-            for name, value in figures.items()
-            if value is not None and math.isfinite(value)  # d-prime is infinite when every clip is ranked right
-        ]
-        for folder in {result.output_dir, result.adapter_dir} - {None}:
-            (folder / "results.json").write_text(json.dumps(records, indent=2) + "\n")
+    write_results(result, args, "audio-classification", ("accuracy", "mAP", "roc_auc", "d_prime"))
     return result
+
+
+def write_results(result: FinetuningResult, args: SupervisedArguments, task: str, figures: Sequence[str]) -> None:
+    """`results.json` beside model and adapter: the figures of the last evaluation, as model cards take them."""
+    if args.process_index:
+        return
+    values = {name: result.metrics.get(f"eval_{name}") for name in figures}
+    records = [
+        {
+            "task": task,
+            "dataset": Path(args.dataset).name,
+            "split": args.eval_split or "held out",
+            "metric": name,
+            "value": round(value, 4),
+        }
+        for name, value in values.items()
+        if value is not None and math.isfinite(value)  # d-prime is infinite when every clip is ranked right
+    ]
+    for folder in {result.output_dir, result.adapter_dir} - {None}:
+        (folder / "results.json").write_text(json.dumps(records, indent=2) + "\n")

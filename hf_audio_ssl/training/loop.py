@@ -399,10 +399,10 @@ class _GroupMeters:
         self.totals = torch.zeros(2, len(names), device=accelerator.device)  # losses, clips
         if saved:
             totals = torch.tensor(saved, device=accelerator.device)
-            own = accelerator.process_index if len(totals) == accelerator.num_processes else slice(None)
-            self.totals = totals[own].reshape(-1, 2, len(names)).sum(dim=0)
-            if own == slice(None) and not accelerator.is_main_process:
-                self.totals.zero_()
+            if len(totals) == accelerator.num_processes:
+                self.totals = totals[accelerator.process_index]
+            elif accelerator.is_main_process:  # resumed on another number of processes: one of them carries all
+                self.totals = totals.sum(dim=0)
 
     def add(self, groups: Tensor | None, losses: Tensor | None) -> None:
         if groups is not None and losses is not None:
