@@ -3,14 +3,38 @@
 `strict`.
 """
 
+from collections.abc import Sequence
 from typing import Literal
 
 from huggingface_hub.dataclasses import strict
 from transformers import PreTrainedConfig
 
 
+def receptive_field(kernels: Sequence[int], strides: Sequence[int]) -> int:
+    """Samples that one frame of a stack of strided convolutions is made of."""
+    samples = 1
+    for kernel, stride in zip(reversed(kernels), reversed(strides)):
+        samples = (samples - 1) * stride + kernel
+    return samples
+
+
+class CheckedConfig:
+    """Asks `validate_architecture` when a config is made, where a `ValueError` stays one: `strict` asks again later,
+    and would wrap it in an exception that is none.
+    """
+
+    def __post_init__(self, **kwargs):
+        super().__post_init__(**kwargs)
+        self.validate_architecture()
+
+    def require(self, condition: bool, message: str) -> None:
+        """Part of `validate_architecture`: raises `ValueError(message)` unless `condition` holds."""
+        if not condition:
+            raise ValueError(f"{type(self).__name__}: {message}")
+
+
 @strict
-class AudioSSLConfig(PreTrainedConfig):
+class AudioSSLConfig(CheckedConfig, PreTrainedConfig):
     """Fields that the shared transformer modules and heads read. Methods override the defaults with their paper's base
     model.
 
@@ -37,19 +61,9 @@ class AudioSSLConfig(PreTrainedConfig):
     # masks, targets and predictions are large: Trainer must not gather them in evaluation
     keys_to_ignore_at_inference = ["predictions", "targets", "bool_masked_pos", "hidden_states", "attentions"]
 
-    def __post_init__(self, **kwargs):
-        super().__post_init__(**kwargs)
-        # a ValueError stays one here; `strict` asks again later, and would wrap it in an exception that is none
-        self.validate_architecture()
-
     def part(self, prefix: str) -> "ConfigPart":
         """What a part of the model with sizes of its own, such as a decoder, hands to the shared modules."""
         return ConfigPart(self, prefix)
-
-    def require(self, condition: bool, message: str) -> None:
-        """Part of `validate_architecture`: raises `ValueError(message)` unless `condition` holds."""
-        if not condition:
-            raise ValueError(f"{type(self).__name__}: {message}")
 
     def validate_architecture(self):
         self.require(
@@ -66,10 +80,12 @@ class SpectrogramConfig(AudioSSLConfig):
 
     Args:
         num_mel_bins, patch_size: height of the spectrogram and side of its patches.
+        mask_ratio: share of the patches that pre-training hides.
     """
 
     num_mel_bins: int = 128
     patch_size: int = 16
+    mask_ratio: float = 0.75
 
     @property
     def num_mel_patches(self) -> int:
@@ -81,8 +97,7 @@ class SpectrogramConfig(AudioSSLConfig):
             self.num_mel_bins % self.patch_size == 0,
             f"num_mel_bins={self.num_mel_bins} is not a multiple of patch_size={self.patch_size}",
         )
-        if hasattr(self, "mask_ratio"):
-            self.require(0 < self.mask_ratio < 1, f"mask_ratio={self.mask_ratio}: expected a value between 0 and 1")
+        self.require(0 < self.mask_ratio < 1, f"mask_ratio={self.mask_ratio}: expected a value between 0 and 1")
 
 
 class ConfigPart:

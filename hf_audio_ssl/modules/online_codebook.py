@@ -4,6 +4,8 @@
 import torch
 from torch import Tensor, nn
 
+from hf_audio_ssl.modules.vector_quantizer import all_reduce_sum
+
 
 class OnlineCodebook(nn.Module):
     """`num_codebooks` codebooks, each a set of cluster centres kept as running sums and running counts.
@@ -68,9 +70,8 @@ class OnlineCodebook(nn.Module):
         """sums and counts <- decay * old + (1 - decay) * collected, for codewords that any process assigned a vector
         to; the others stay as they are. Every process calls it, and ends with the same codebooks.
         """
-        if torch.distributed.is_available() and torch.distributed.is_initialized():
-            torch.distributed.all_reduce(self.pending_sums)
-            torch.distributed.all_reduce(self.pending_counts)
+        all_reduce_sum(self.pending_sums)
+        all_reduce_sum(self.pending_counts)
         # a vector that is not finite must not stay in the codebook for ever
         hit = (self.pending_counts > 0) & self.pending_sums.isfinite().all(dim=-1)
         for running, new, where in (

@@ -113,6 +113,19 @@ class DropPath(nn.Module):
         return x * keep / (1 - self.p)
 
 
+def drop_layer(before: Tensor, after: Tensor, probability: float) -> Tensor:
+    """LayerDrop (arXiv 1909.11556) of a layer that is computed all the same: what went in instead of what came out.
+
+    So no parameter is without gradient, and the host does not wait for the device.
+    """
+    return torch.where(torch.rand((), device=after.device) < probability, before, after)
+
+
+def scale_gradient(x: Tensor, factor: float) -> Tensor:
+    """`x`, bit for bit, whose gradient is multiplied by `factor`."""
+    return x.detach() + factor * (x - x.detach()) if factor != 1 and x.requires_grad else x
+
+
 class TransformerLayer(GradientCheckpointingLayer):
     """Attention and feed-forward with residuals, normed after each (`norm_first=False`, BERT) or before (ViT).
 

@@ -16,7 +16,14 @@ from hf_audio_ssl.modules.decoders import ConvDecoder2d
 from hf_audio_ssl.modules.ema import ema_update, make_teacher
 from hf_audio_ssl.modules.patch_embed import PatchEmbedding, patch_attention_mask, patchify, unpatchify
 from hf_audio_ssl.modules.positional import sincos_table, sincos_table_2d
-from hf_audio_ssl.modules.transformer import DropPath, SelfAttention, TransformerLayer, tag_xavier
+from hf_audio_ssl.modules.transformer import (
+    DropPath,
+    SelfAttention,
+    TransformerLayer,
+    drop_layer,
+    scale_gradient,
+    tag_xavier,
+)
 
 
 def block_config(implementation="eager", **changes):
@@ -247,3 +254,19 @@ def test_ema_of_a_half_precision_student_stays_in_single_precision():
     ema_update(teacher, student, 0.9999)
     # a step of 1e-4 would be lost in bfloat16
     torch.testing.assert_close(teacher.weight - before, torch.full((1, 2), 1e-4), atol=1e-6, rtol=0.02)
+
+
+def test_a_dropped_layer_passes_on_what_went_in_and_has_gradients_of_zero():
+    before, after = torch.ones(2, 3), torch.full((2, 3), 5.0, requires_grad=True)
+    drop_layer(before, after, 1.0).sum().backward()
+    assert torch.equal(drop_layer(before, after, 1.0), before) and not after.grad.any()
+    assert torch.equal(drop_layer(before, after, 0.0), after)
+    share = torch.stack([drop_layer(before, after, 0.3)[0, 0] == 1 for _ in range(500)]).float().mean()
+    assert 0.2 < share < 0.4
+
+
+def test_scaled_gradient_leaves_the_values():
+    x = torch.randn(7, requires_grad=True)
+    y = scale_gradient(x, 0.25)
+    y.sum().backward()
+    assert torch.equal(y, x) and torch.equal(x.grad, torch.full((7,), 0.25))

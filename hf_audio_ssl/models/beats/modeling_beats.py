@@ -28,7 +28,7 @@ from hf_audio_ssl.modules.masking import gather_tokens, num_visible, random_mask
 from hf_audio_ssl.modules.patch_embed import PatchEmbedding, patchify
 from hf_audio_ssl.modules.pooling import masked_mean, token_std
 from hf_audio_ssl.modules.relative_position import PositionalConvolution, RelativePositionBias
-from hf_audio_ssl.modules.transformer import FeedForward, SelfAttention, TransformerLayer
+from hf_audio_ssl.modules.transformer import FeedForward, SelfAttention, TransformerLayer, drop_layer, scale_gradient
 from hf_audio_ssl.modules.vector_quantizer import EMAQuantizer, RandomProjectionQuantizer, code_counts, usage
 
 
@@ -97,11 +97,6 @@ def proportional_padding(padding: Tensor, length: int) -> Tensor:
     """
     steps = padding.shape[1] // length
     return padding[:, : steps * length].unflatten(1, (length, steps)).all(dim=2)
-
-
-def decay_gradient(x: Tensor, ratio: float) -> Tensor:
-    """`x`, bit for bit, whose gradient is multiplied by `ratio`."""
-    return x.detach() + ratio * (x - x.detach())
 
 
 class BeatsAttention(SelfAttention):
@@ -222,13 +217,9 @@ class BeatsLayers(nn.Module):
         bias = None if self.relative_position is None else self.relative_position(length, visible)
         mask = None if valid is None else valid[:, None, None, :]
         for layer in self.layers:
-            if self.gradient_decay_ratio != 1 and x.requires_grad:
-                x = decay_gradient(x, self.gradient_decay_ratio)
+            x = scale_gradient(x, self.gradient_decay_ratio)
             y = layer(x, mask, bias, **kwargs)
-            if self.training and self.layerdrop:
-                # computed all the same: no parameter is without gradient, and the device is not waited for
-                y = torch.where(torch.rand((), device=x.device) < self.layerdrop, x, y)
-            x = y
+            x = drop_layer(x, y, self.layerdrop) if self.training and self.layerdrop else y
         return self.norm(x) if self.norm_first else x
 
 

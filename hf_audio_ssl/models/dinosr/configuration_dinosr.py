@@ -4,7 +4,7 @@ from typing import Literal
 
 from huggingface_hub.dataclasses import strict
 
-from hf_audio_ssl.configuration_base import AudioSSLConfig
+from hf_audio_ssl.configuration_base import AudioSSLConfig, receptive_field
 
 
 @strict
@@ -82,10 +82,7 @@ class DinoSrConfig(AudioSSLConfig):
     @property
     def receptive_field(self) -> int:
         """Samples that one frame is made of."""
-        field = 1
-        for kernel, stride in zip(reversed(self.conv_kernel), reversed(self.conv_stride)):
-            field = (field - 1) * stride + kernel
-        return field
+        return receptive_field(self.conv_kernel, self.conv_stride)
 
     def validate_architecture(self):
         super().validate_architecture()

@@ -40,6 +40,7 @@ from hf_audio_ssl.modules.normalisation import normalise_over_time
 from hf_audio_ssl.modules.online_codebook import OnlineCodebook
 from hf_audio_ssl.modules.pooling import masked_mean
 from hf_audio_ssl.modules.span_masking import span_mask
+from hf_audio_ssl.modules.transformer import drop_layer
 from hf_audio_ssl.schedules import linear_anneal
 
 
@@ -110,11 +111,8 @@ class DinoSrEncoder(Data2VecAudioEncoder):
         hidden_states, attention_mask = self.embed(projected, frame_mask)
         for layer in self.layers:
             output = layer(hidden_states, attention_mask=attention_mask, **kwargs)
-            if self.training and self.config.layerdrop > 0:
-                # computed all the same: every process finds a gradient, and the host does not wait for the device
-                dropped = torch.rand((), device=output.device) < self.config.layerdrop
-                output = torch.where(dropped, hidden_states, output)
-            hidden_states = output
+            dropping = self.training and self.config.layerdrop > 0
+            hidden_states = drop_layer(hidden_states, output, self.config.layerdrop) if dropping else output
         return hidden_states
 
 

@@ -25,6 +25,7 @@ from hf_audio_ssl.models.eat.feature_extraction_eat import EatFeatureExtractor
 from hf_audio_ssl.modules.decoders import ConvDecoder2d
 from hf_audio_ssl.modules.ema import ema_update, make_teacher
 from hf_audio_ssl.modules.masking import gather_tokens, inverse_block_mask, num_visible, scatter_tokens, take_or_draw
+from hf_audio_ssl.modules.normalisation import normalise_over_time
 from hf_audio_ssl.modules.patch_embed import PatchEmbedding
 from hf_audio_ssl.modules.pooling import masked_mean, token_std
 from hf_audio_ssl.modules.positional import sincos_table_2d
@@ -163,10 +164,7 @@ class EatForPreTraining(EatPreTrainedModel):
         states = states[-(self.config.average_top_k_layers or len(states)) :]
         target = 0
         for state in states:
-            state = state[:, 1:].float()
-            state = state - masked_mean(state, valid, dim=1)[:, None]
-            variance = masked_mean(state.square(), valid, dim=1)[:, None]
-            target = target + state * (variance + 1e-5).rsqrt()
+            target = target + normalise_over_time(state[:, 1:].float(), valid)
         return F.layer_norm(target / len(states), target.shape[-1:])
 
     @can_return_tuple

@@ -2,9 +2,11 @@
 import transformers
 from huggingface_hub.dataclasses import strict
 
+from hf_audio_ssl.configuration_base import CheckedConfig
+
 
 @strict
-class Wav2Vec2Config(transformers.Wav2Vec2Config):
+class Wav2Vec2Config(CheckedConfig, transformers.Wav2Vec2Config):
     """transformers' configuration of wav2vec 2.0 and what the original's pre-training has beyond it.
 
     The defaults are the paper's base model (arXiv 2006.11477, section 4.2) and its released recipe. `mask_time_prob`
@@ -40,11 +42,6 @@ class Wav2Vec2Config(transformers.Wav2Vec2Config):
     gumbel_temperature_end: float | int = 0.5
     gumbel_temperature_decay: float | int = 0.999995
 
-    def __post_init__(self, **kwargs):
-        super().__post_init__(**kwargs)
-        # a ValueError stays one here; `strict` would wrap it in an exception that is none
-        self.validate_architecture()
-
     def validate_architecture(self):
         super().validate_architecture()
         heads, start, end = self.num_attention_heads, self.gumbel_temperature, self.gumbel_temperature_end
@@ -68,8 +65,3 @@ class Wav2Vec2Config(transformers.Wav2Vec2Config):
             f"gumbel_temperature={start}, gumbel_temperature_end={end}, gumbel_temperature_decay="
             f"{self.gumbel_temperature_decay}: expected 0 < end <= start, and a decay in (0, 1]",
         )
-
-    def require(self, condition: bool, message: str) -> None:
-        """Raises `ValueError(message)` unless `condition` holds."""
-        if not condition:
-            raise ValueError(f"{type(self).__name__}: {message}")

@@ -21,12 +21,14 @@ from transformers.models.wav2vec2 import modeling_wav2vec2 as native
 from transformers.utils import ModelOutput, TransformersKwargs, can_return_tuple
 from transformers.utils.output_capturing import OutputRecorder
 
+from hf_audio_ssl.configuration_base import receptive_field
 from hf_audio_ssl.losses.contrastive import contrastive_logits, sample_negatives
 from hf_audio_ssl.modeling_base import AudioSSLPreTrainedModel
 from hf_audio_ssl.models.wav2vec2.configuration_wav2vec2 import Wav2Vec2Config
 from hf_audio_ssl.models.wav2vec2.feature_extraction_wav2vec2 import Wav2Vec2FeatureExtractor
 from hf_audio_ssl.modules.quantizers import gumbel_noise_like, gumbel_one_hot, perplexity, product_codevectors
 from hf_audio_ssl.modules.span_masking import span_mask
+from hf_audio_ssl.modules.transformer import scale_gradient
 from hf_audio_ssl.schedules import exponential_anneal
 
 
@@ -68,7 +70,7 @@ class FeatureEncoder(native.Wav2Vec2FeatureEncoder):
     def __init__(self, config: Wav2Vec2Config):
         super().__init__(config)
         self.grad_mult = config.feature_grad_mult
-        self.receptive_field = _receptive_field(config)
+        self.receptive_field = receptive_field(config.conv_kernel, config.conv_stride)
 
     def forward(self, input_values: Tensor) -> Tensor:
         if input_values.ndim != 2 or input_values.shape[1] < self.receptive_field:
@@ -82,19 +84,7 @@ class FeatureEncoder(native.Wav2Vec2FeatureEncoder):
             features.requires_grad_()
         for layer in self.conv_layers:
             features = layer(features)
-        if self.grad_mult == 1:
-            return features
-        # the difference is exactly zero: only the gradient changes
-        fixed = features.detach()
-        return fixed + self.grad_mult * (features - fixed)
-
-
-def _receptive_field(config) -> int:
-    """Samples that one frame is made of."""
-    samples = 1
-    for kernel, stride in zip(reversed(config.conv_kernel), reversed(config.conv_stride)):
-        samples = (samples - 1) * stride + kernel
-    return samples
+        return scale_gradient(features, self.grad_mult)
 
 
 class Wav2Vec2PreTrainedModel(AudioSSLPreTrainedModel, native.Wav2Vec2PreTrainedModel):
@@ -154,7 +144,7 @@ class Wav2Vec2Model(Wav2Vec2PreTrainedModel, native.Wav2Vec2Model):
 
     @property
     def receptive_field(self) -> int:
-        return _receptive_field(self.config)
+        return receptive_field(self.config.conv_kernel, self.config.conv_stride)
 
     @property
     def padding_changes_outputs(self) -> bool:
