@@ -25,6 +25,7 @@ def recipe_parser(dataclass, **kwargs) -> argparse.ArgumentParser:
     parser.add_argument(
         "--set",
         nargs="+",
+        action="extend",  # each --set adds to those before it
         default=[],
         metavar="BLOCK.KEY=VALUE",
         dest="overrides",

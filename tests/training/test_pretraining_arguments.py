@@ -165,5 +165,7 @@ def test_the_command_line_passes_on_what_is_given_and_nothing_else():
     assert parse("--recipe", "r.yaml", "--max_steps", "3") == {"recipe": "r.yaml", "max_steps": 3}
     given = parse("--set", "model.hidden_size=8", "data.streaming=true", "features.mean=-1.5")
     assert given == {"model": {"hidden_size": 8}, "data": {"streaming": True}, "features": {"mean": -1.5}}
+    given = parse("--set", "model.hidden_size=8", "--set", "data.streaming=true", "model.patch_size=4")
+    assert given == {"model": {"hidden_size": 8, "patch_size": 4}, "data": {"streaming": True}}  # none is lost
     with pytest.raises(SystemExit):
         parse("--set", "hidden_size=8")
