@@ -55,15 +55,14 @@ class AudioSSLPreTrainedModel(PreTrainedModel):
         tag = getattr(module, "_ssl_init", None)
         if tag is None:
             super()._init_weights(module)
-        elif tag == "torch_default":
-            init.kaiming_uniform_(module.weight, a=math.sqrt(5))
+        elif tag in ("torch_default", "kaiming_normal"):
+            if tag == "torch_default":
+                init.kaiming_uniform_(module.weight, a=math.sqrt(5))
+            else:
+                init.kaiming_normal_(module.weight)
             bound = 1 / math.sqrt(module.weight[0].numel())
             if module.bias is not None:
                 init.uniform_(module.bias, -bound, bound)
-        elif tag == "kaiming_normal":
-            init.kaiming_normal_(module.weight)
-            if module.bias is not None:
-                init.zeros_(module.bias)
         elif tag in ("xavier_uniform", "xavier_uniform_qkv"):
             # as if the kernel were one matrix (out, in * height * width); as if q, k and v were one of three times the
             # height

@@ -49,6 +49,14 @@ def test_the_encoder_is_transformers_data2vec():
         torch.testing.assert_close(model(inputs["input_values"]).last_hidden_state, expected)
 
 
+def test_convolutions_that_have_biases_hear_how_loud_a_frame_is():
+    model = TESTER.model("AutoModel", conv_bias=True).feature_extractor
+    quiet = 0.01 * torch.randn(1, 4000, generator=torch.Generator().manual_seed(0))
+    with torch.no_grad():
+        similarity = F.cosine_similarity(model(quiet).flatten(), model(100 * quiet).flatten(), dim=0)
+    assert similarity < 0.9  # with zero biases layer norm removes the level: 1.0
+
+
 # -- pre-training -----------------------------------------------------------------------------------------------------
 
 
