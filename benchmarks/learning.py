@@ -6,7 +6,7 @@ One pre-training run without labels on the clips of index 5 to 49, then probes o
 speaker out, against the same network untrained and against mel statistics. Runs that are in the output folder already
 are not made again.
 
-python benchmarks/learning.py --dataset DIGITS --output_dir learning --jobs 2 --readme README.md
+python benchmarks/learning.py --dataset DIGITS --output_dir learning --jobs 2 --update
 """
 
 import argparse
@@ -22,6 +22,8 @@ from timing import table
 
 ROOT = Path(__file__).parents[1]
 TRAINING_PART = r"_(?:[5-9]|[1-4][0-9])$"
+MEL = ("mel mean", "mel mean + deviation")
+PROBES = ("linear", "knn")
 LABELS = "(?P<label>[0-9])_(?P<group>[a-z]+)_[0-9]+"
 
 
@@ -77,13 +79,14 @@ def encoder_size(folder: Path) -> int:
         return sum(p.numel() for p in AutoModel.from_config(AutoConfig.from_pretrained(folder)).parameters())
 
 
-def summary(results: list[dict]) -> str:
+def in_seeds(runs: list[dict], key: str) -> str:
+    """Mean of an accuracy, and each seed's."""
+    values = [run["accuracy"][key] for run in runs]
+    return f"{statistics.mean(values):.1f} ({', '.join(f'{value:.1f}' for value in values)})"
+
+
+def overview(results: list[dict]) -> str:
     """One row for each method, one number for each seed."""
-
-    def seeds(runs, key):
-        values = [run["accuracy"][key] for run in runs]
-        return f"{statistics.mean(values):.1f} ({', '.join(f'{value:.1f}' for value in values)})"
-
     rows = []
     for method in dict.fromkeys(result["method"] for result in results):
         runs = [result for result in results if result["method"] == method]
@@ -93,24 +96,27 @@ def summary(results: list[dict]) -> str:
                 f"`{method}`",
                 f"{runs[0]['parameters'] / 1e6:.1f} M",
                 f"{statistics.mean(r['minutes'] for r in runs):.1f}",
-                seeds(runs, "untrained, linear"),
-                seeds(runs, "pre-trained, linear"),
+                in_seeds(runs, "untrained, linear"),
+                in_seeds(runs, "pre-trained, linear"),
                 f"{min(gains):+.1f} to {max(gains):+.1f}",
                 f"{statistics.mean(r['accuracy']['untrained, knn'] for r in runs):.1f}",
                 f"{statistics.mean(r['accuracy']['pre-trained, knn'] for r in runs):.1f}",
             ]
         )
-    for name in ("mel mean", "mel mean + deviation"):
-        probed = [r["accuracy"] for r in results if f"{name}, linear" in r["accuracy"]]
-        if probed:
-            rows.append(
-                [name, "", "", "", f"{probed[0][f'{name}, linear']:.1f}", "", "", f"{probed[0][f'{name}, knn']:.1f}"]
-            )
+    for name in MEL:
+        values = [f"{statistics.mean(r['accuracy'][f'{name}, {probe}'] for r in results):.1f}" for probe in PROBES]
+        rows.append([name, "", "", "", values[0], "", "", values[1]])
     header = [
         "method", "encoder", "CPU minutes", "untrained, linear", "pre-trained, linear", "gain", "untrained, kNN",
         "pre-trained, kNN",
     ]  # fmt: skip
     return table(header, rows)
+
+
+def for_card(runs: list[dict]) -> str:
+    """The same of one method."""
+    rows = [[name, *(in_seeds(runs, f"{name}, {p}") for p in PROBES)] for name in (*MEL, "untrained", "pre-trained")]
+    return table(["clip embedding", *PROBES], rows)
 
 
 def main() -> None:
@@ -120,17 +126,21 @@ def main() -> None:
     parser.add_argument("--methods", nargs="+", help="default: all that have a tiny recipe")
     parser.add_argument("--seeds", nargs="+", type=int, default=[0, 1, 2])
     parser.add_argument("--jobs", type=int, default=1, help="runs at a time, one thread each")
-    parser.add_argument("--readme", type=Path, help="file to put the table in, between its learning markers")
+    parser.add_argument("--update", action="store_true", help="write the cards' tables and, of all methods, README's")
     args = parser.parse_args()
     methods = args.methods or sorted(path.parent.name for path in (ROOT / "examples/recipes").glob("*/tiny.yaml"))
     with ThreadPoolExecutor(args.jobs) as pool:
         jobs = [pool.submit(run, m, seed, args.dataset, args.output_dir) for m in methods for seed in args.seeds]
-    text = summary([job.result() for job in jobs])
-    print(text)
-    if args.readme:
+    results = [job.result() for job in jobs]
+    print(overview(results))
+    if args.update:
         from hf_audio_ssl.hub.card import replace_block
 
-        replace_block(args.readme, "learning", text)
+        if not args.methods:  # a part of the methods would drop the others from its table
+            replace_block(ROOT / "README.md", "learning", overview(results))
+        for method in methods:
+            runs = [result for result in results if result["method"] == method]
+            replace_block(ROOT / "model_cards" / f"{method}.md", "learning", for_card(runs))
 
 
 if __name__ == "__main__":
