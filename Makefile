@@ -1,7 +1,8 @@
 # Everything runs in .venv, made from constraints.txt on first use. PYTHON names another interpreter.
 PYTHON ?= python3
 VENV := .venv/bin
-CASES ?= ../shared/parity
+# a clone without the whole suite beside it has the cases of its own methods
+CASES ?= $(firstword $(wildcard ../shared/parity) tests/parity/cases)
 METHODS := $(patsubst conversion_scripts/convert_%.py,%,$(wildcard conversion_scripts/convert_*.py))
 
 .PHONY: venv demo test conformance parity lint tables clean

@@ -49,7 +49,6 @@ class MethodSpec:
     checkpoints: tuple[Checkpoint, ...] = ()
     # "verified": every parity case passes; "in progress" otherwise
     parity: Literal["verified", "in progress"] = "in progress"
-    notes: str = ""
 
     def __post_init__(self):
         named = {f"AutoModelFor{head}": f"{self.prefix}For{head}" for head in self.heads}
@@ -98,12 +97,6 @@ def get_method(name: str) -> MethodSpec:
         if name in (spec.name, spec.model_type):
             return spec
     raise ValueError(f"unknown method {name!r}: expected one of {', '.join(methods())}")
-
-
-def spec_for(config) -> MethodSpec:
-    """The spec of a config, a model or a model class (anything with `model_type` or `config`)."""
-    config = getattr(config, "config", config)
-    return get_method(config.model_type)
 
 
 def load_class(spec: MethodSpec, auto_class: str):

@@ -14,6 +14,7 @@ from hf_audio_ssl.audio.io import EXTENSIONS
 from hf_audio_ssl.data import synthetic
 
 _OTHER_AUDIO = frozenset(".m4a .mp4 .aac .wma .webm .amr .ape".split())
+_NOTHING = (None, "")  # what JSON, Parquet and CSV hold where nothing was filled in
 _SYNTHETIC_SIZES = {"train": 8000, "test": 1600}
 
 
@@ -145,11 +146,11 @@ def open_corpus(
         source: `"synthetic"` (the built-in corpus), a folder, the name of a `datasets` data set on the Hub, or a
             `datasets` object (`Dataset`, `IterableDataset`).
 
-            A folder is searched for audio files, recursively, in sorted order. Labels come from `label_pattern`, or
-            from a `metadata.csv` or `metadata.jsonl` at its top (columns `file_name` and `label`: the layout of
-            `datasets`' "audiofolder"; then only the listed files count), or else from sub-folder names. Lists in
-            `metadata.jsonl` make multi-label corpora. A folder written by `Dataset.save_to_disk`, and one with Parquet
-            files, is opened as `datasets` data set.
+            A folder is searched for audio files, recursively and through symbolic links, in sorted order. Labels come
+            from `label_pattern`, or from a `metadata.csv` or `metadata.jsonl` at its top (columns `file_name` and
+            `label`: the layout of `datasets`' "audiofolder"; then only the listed files count, one row each), or else
+            from sub-folder names, if no file lies beside them. Lists in `metadata.jsonl` make multi-label corpora. A
+            folder written by `Dataset.save_to_disk`, and one with Parquet files, is opened as `datasets` data set.
         split: part of the corpus. Folder: a sub-folder of that name. Data set: its split ("train" by default).
             Synthetic: "train" (default) or "test".
         config: configuration of a Hub data set.
@@ -165,7 +166,8 @@ def open_corpus(
         num_clips, seed: size and seed of the synthetic corpus.
 
     Raises:
-        ValueError: nothing there to open, or an argument that does not apply to this kind of corpus.
+        ValueError: nothing there to open, an argument that does not apply to this kind of corpus, a clip without a
+            label where others have one, or a file that the metadata lists twice.
     """
     given = {
         "config": config, "streaming": streaming, "audio_column": audio_column, "label_column": label_column,
@@ -204,13 +206,20 @@ def encode_labels(
 ) -> tuple[list[int] | list[list[int]], tuple[str, ...]]:
     """Text labels, or lists of them, as class ids and the names of the classes.
 
-    Without `label_names` the classes are the sorted values, numbers in numerical order.
+    Without `label_names` the classes are the sorted values, numbers in numerical order. Beside lists, a single value
+    is a list of one.
 
     Raises:
-        ValueError: a label is not in `label_names`.
+        ValueError: a label is missing, empty, or not in `label_names`.
     """
     multi = any(isinstance(value, list | tuple) for value in values)
-    rows = [[str(v) for v in value] if multi else [str(value)] for value in values]
+    rows = [[*value] if isinstance(value, list | tuple) else [value] for value in values]
+    if unnamed := [index for index, row in enumerate(rows) if any(value in _NOTHING for value in row)]:
+        raise ValueError(
+            f"{len(unnamed)} of {len(rows)} clips have no label, or an empty one; the first is clip {unnamed[0]} with "
+            f"{values[unnamed[0]]!r}"
+        )
+    rows = [[str(value) for value in row] for row in rows]
     found = {name for row in rows for name in row}
     if label_names is None:
         label_names = sorted(found, key=lambda name: (0, int(name), name) if name.isdecimal() else (1, 0, name))
@@ -250,27 +259,35 @@ def _folder(
         raise ValueError(f"no audio files in {folder}" + (f" that match include={include!r}" if include else ""))
 
     labels = groups = None
+    loose = [file for file in files if not os.path.dirname(file)]
     if label_pattern:
-        found = [re.search(label_pattern, Path(file).stem) for file in files]
-        if missed := [file for file, match in zip(files, found, strict=True) if match is None]:
-            raise ValueError(
-                f"label_pattern={label_pattern!r} does not match {len(missed)} of {len(files)} files: {missed[:3]}"
-            )
-        names = re.compile(label_pattern).groupindex
-        if not names.keys() & {"label", "group"}:
+        names = re.compile(label_pattern).groupindex.keys() & {"label", "group"}
+        if not names:
             raise ValueError(f"label_pattern={label_pattern!r} has no group named `label` or `group`")
+        found = [re.search(label_pattern, Path(file).stem) for file in files]
+        if missed := [file for file, match in zip(files, found) if not (match and all(map(match.group, names)))]:
+            raise ValueError(
+                f"label_pattern={label_pattern!r} does not match {len(missed)} of {len(files)} files, or finds no "
+                f"{' or '.join(sorted(names))} there: {missed[:3]}"
+            )
         labels = [match["label"] for match in found] if "label" in names else None
         groups = [match["group"] for match in found] if "group" in names else None
     elif metadata is not None:
         labels = _column(metadata, files, label_column, ("label", "labels"))
         groups = _column(metadata, files, group_column, ())
         groups = None if groups is None else [str(group) for group in groups]
-    elif all(os.path.dirname(file) for file in files):
+    elif not loose:
         labels = [os.path.basename(os.path.dirname(file)) for file in files]
+    elif len(loose) < len(files):
+        warnings.warn(
+            f"no labels: sub-folders of {folder} would name them, but {len(loose)} of {len(files)} files are in none: "
+            f"{loose[:3]}",
+            stacklevel=3,
+        )
     if group_folders:
         if groups is not None:
             raise ValueError("group_folders=True: label_pattern or group_column give groups already")
-        if loose := [file for file in files if not os.path.dirname(file)]:
+        if loose:
             raise ValueError(f"group_folders=True: {len(loose)} files are in no sub-folder of {folder}: {loose[:3]}")
         groups = [Path(file).parts[0] for file in files]
     names = label_names or ()
@@ -282,8 +299,7 @@ def _folder(
 def _audio_files(folder: Path) -> list[str]:
     """Audio files below `folder`, relative to it, sorted by path; hidden ones are left out."""
     files, foreign = [], 0
-    for root, directories, names in os.walk(folder):
-        directories[:] = sorted(name for name in directories if not name.startswith("."))
+    for root, names in _walk(folder):
         for name in names:
             extension = os.path.splitext(name)[1].lower()
             if extension in EXTENSIONS and not name.startswith("."):
@@ -296,30 +312,61 @@ def _audio_files(folder: Path) -> list[str]:
     return sorted(files)
 
 
+def _walk(folder: Path) -> Iterator[tuple[str, list[str]]]:
+    """(folder, names of its files) of `folder` and all below it but hidden ones, linked ones last, each only once."""
+    todo, seen = [str(folder)], set()
+    for top in todo:  # grows as links are found
+        for root, directories, names in os.walk(top):
+            real = os.path.realpath(root)
+            if real in seen:  # a link back up, or a second one to the same place
+                directories.clear()
+                continue
+            seen.add(real)
+            directories[:] = [name for name in directories if not name.startswith(".")]
+            todo += [path for name in sorted(directories) if os.path.islink(path := os.path.join(root, name))]
+            yield root, names
+
+
 def _read_metadata(folder: Path) -> dict[str, dict] | None:
     """Rows of metadata.csv or metadata.jsonl by file name, in their order; None where there is neither."""
     for path in (folder / "metadata.csv", folder / "metadata.jsonl"):
         if not path.is_file():
             continue
+        rows, lines = {}, {}
         with open(path, newline="", encoding="utf-8-sig") as file:
-            rows = (
-                list(csv.DictReader(file))
-                if path.suffix == ".csv"
-                else [json.loads(line) for line in file if line.strip()]
-            )
-        if not rows or any("file_name" not in row for row in rows):
-            raise ValueError(f"{path} needs at least one row, and a column `file_name`")
-        return {row["file_name"]: row for row in rows}
+            if path.suffix == ".csv":
+                reader = csv.DictReader(file)
+                numbered = ((reader.line_num, row) for row in reader)
+            else:
+                numbered = ((number, json.loads(line)) for number, line in enumerate(file, 1) if line.strip())
+            for number, row in numbered:
+                name = row.get("file_name")
+                if name in _NOTHING:
+                    raise ValueError(f"{path}, line {number}: no `file_name`; the columns are {list(row)}")
+                if None in row:
+                    raise ValueError(f"{path}, line {number}: more fields than columns, {row[None]} would be lost")
+                if name in rows:
+                    raise ValueError(
+                        f"{path} lists {name} in lines {lines[name]} and {number}, expected one row a file: several "
+                        "labels are a list in metadata.jsonl"
+                    )
+                rows[name], lines[name] = row, number
+        if not rows:
+            raise ValueError(f"{path} lists no files")
+        return rows
     return None
 
 
 def _column(metadata: dict[str, dict], files: list[str], wanted: str | None, defaults: tuple[str, ...]) -> list | None:
-    columns = metadata[files[0]].keys()
+    columns = dict.fromkeys(name for file in files for name in metadata[file])
     name = wanted or next((name for name in defaults if name in columns), None)
     if name is None:
         return None
-    if missing := [file for file in files if metadata[file].get(name) is None]:
-        raise ValueError(f"the metadata has no column `{name}` for {missing[:3]}; the columns are {list(columns)}")
+    if missing := [file for file in files if metadata[file].get(name) in _NOTHING]:
+        raise ValueError(
+            f"the metadata has no column `{name}`, or nothing in it, for {len(missing)} of {len(files)} files: "
+            f"{missing[:3]}; the columns are {list(columns)}"
+        )
     return [metadata[file][name] for file in files]
 
 

@@ -62,6 +62,8 @@ def open_dataset(
     labels = None if label_column is None else list(dataset[label_column])
     if encoded:
         labels, names = encode_labels(labels, names)
+    elif labels and None in labels:
+        raise ValueError(f"column `{label_column}` has no label for {labels.count(None)} of {len(labels)} clips")
     groups = None if group_column is None else [str(group) for group in dataset[group_column]]
     return Corpus(_AudioColumn(dataset, audio_column), labels, names or (), groups)
 

@@ -2,6 +2,7 @@
 """Embeddings of any folder of audio to a file: per clip or per frame, clips of any length."""
 
 import json
+import os
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, Literal
@@ -12,7 +13,7 @@ from transformers import PreTrainedModel
 from transformers.utils import logging
 
 from hf_audio_ssl.audio import io
-from hf_audio_ssl.data.corpus import Corpus, open_corpus
+from hf_audio_ssl.data.corpus import Corpus, StreamingCorpus, open_corpus
 from hf_audio_ssl.evaluation.embeddings import pad_to_shortest
 from hf_audio_ssl.registry import from_pretrained
 
@@ -21,9 +22,9 @@ FORMATS = (".npz", ".safetensors", ".parquet")
 
 
 def extract(
-    model: str | PreTrainedModel,
-    dataset: str | Corpus,
-    output: str | Path,
+    model: str | os.PathLike | PreTrainedModel,
+    dataset: Any,
+    output: str | os.PathLike,
     *,
     pool: Literal["mean", "mean_std", "cls", "frames"] = "frames",
     layers: int | list[int] = -1,
@@ -59,10 +60,10 @@ def extract(
     output = Path(output)
     if output.suffix not in FORMATS:
         raise ValueError(f"output: got {output.name!r}, expected a name that ends in {', '.join(FORMATS)}")
-    corpus = open_corpus(dataset, **open_options) if isinstance(dataset, str | Path) else dataset
+    corpus = dataset if isinstance(dataset, Corpus | StreamingCorpus) else open_corpus(dataset, **open_options)
     if not isinstance(corpus, Corpus):
         raise ValueError("dataset: extraction needs the number of clips, open it without streaming")
-    if isinstance(model, str):
+    if isinstance(model, str | os.PathLike):
         feature_extractor = feature_extractor or from_pretrained("AutoFeatureExtractor", model)
         model = from_pretrained("AutoModel", model)
     model = model.to(device or ("cuda" if torch.cuda.is_available() else "cpu"))

@@ -6,13 +6,15 @@ ids `(clips,)`, or multi-hot rows `(clips, classes)`, in which case the result i
 Whatever a probe fits, including the standardisation of the features, it fits on the training part alone.
 """
 
+import os
 from collections.abc import Callable, Mapping, Sequence
+from typing import Any
 
 import numpy as np
 import torch
 from transformers import PreTrainedModel
 
-from hf_audio_ssl.data.corpus import Corpus, open_corpus
+from hf_audio_ssl.data.corpus import Corpus, StreamingCorpus, open_corpus
 from hf_audio_ssl.evaluation import scores
 from hf_audio_ssl.evaluation.embeddings import Embeddings, embed_corpus, mel_baseline
 from hf_audio_ssl.feature_extraction_base import MelFeatureExtractor
@@ -204,8 +206,8 @@ def make_probe(
 
 
 def run_probe(
-    model: str | PreTrainedModel,
-    dataset: str | Corpus,
+    model: str | os.PathLike | PreTrainedModel,
+    dataset: Any,
     *,
     probes: Sequence[str] = ("linear", "knn"),
     pool: str = "mean",
@@ -233,10 +235,10 @@ def run_probe(
     """
     if unknown := [name for name in probes if name not in PROBES]:
         raise ValueError(f"probes: unknown {', '.join(unknown)}; expected some of {', '.join(PROBES)}")
-    corpus = open_corpus(dataset, **open_options) if isinstance(dataset, str) else dataset
+    corpus = dataset if isinstance(dataset, Corpus | StreamingCorpus) else open_corpus(dataset, **open_options)
     if not isinstance(corpus, Corpus):
         raise ValueError("dataset: a probe needs all clips at once, open it without streaming")
-    if isinstance(model, str):
+    if isinstance(model, str | os.PathLike):
         feature_extractor = feature_extractor or from_pretrained("AutoFeatureExtractor", model)
         model = from_pretrained("AutoModel", model)
     encoder = model.base_model

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 
 from huggingface_hub import EvalResult, ModelCard, ModelCardData
-from transformers.utils import CONFIG_NAME
+from transformers.utils import CONFIG_NAME, FEATURE_EXTRACTOR_NAME
 
 from hf_audio_ssl.hub.bundle import method_of
 from hf_audio_ssl.registry import MethodSpec, load_class, methods
@@ -48,7 +48,6 @@ def render_card(
     results: Iterable[Mapping] | str | Path | None = None,
     history: Iterable[Mapping] | str | Path | None = None,
     parity: Iterable[Mapping] | str | Path | None = None,
-    limits: Iterable[str] = (),
 ) -> ModelCard:
     """The card of a saved model folder; `render_card(...).save(folder / "README.md")` writes it.
 
@@ -57,17 +56,18 @@ def render_card(
         repo_id: repository that the usage code names. Default: the name of the folder.
         license: of the weights. Default: the released checkpoint's, else `unknown`; nobody's licence is guessed.
         datasets: Hub ids or names of the training data. Default: the released checkpoint's.
-        base_model: repository that the weights were fine-tuned from. Default for adapters: what the adapter says.
+        base_model: repository that the weights were fine-tuned from. Default: what the adapter says, or the key
+            `base_model` of a result, which fine-tuning writes.
         checkpoint: name of the authors' checkpoint (`MethodSpec.checkpoints`) that the weights were converted from.
-        results: records `{"task", "dataset", "metric", "value"}` and optionally `"split"`, `"command"`, or a JSON file
-            with a list of them. Default: `results.json` in `folder` if there is one.
+        results: records `{"task", "dataset", "metric", "value"}` and optionally `"split"`, `"command"`,
+            `"base_model"`, or a JSON file with a list of them. Default: `results.json` in `folder` if there is one.
         history: the run's log, records or a JSON-lines file; the last value of each collapse meter is shown. Default:
             `log.jsonl` in `folder` or, for a checkpoint, beside it.
         parity: report of the parity harness (`--json`), a list or a file. Default: what the registry says.
-        limits: further sentences for the list of limits.
 
     Raises:
         ValueError: no config of a registered method in `folder`, an unknown checkpoint, an incomplete result.
+        FileNotFoundError: a file given for `results`, `history` or `parity` is not there.
     """
     folder = Path(folder)
     adapter = _json(folder / ADAPTER_CONFIG)
@@ -78,7 +78,10 @@ def render_card(
     if adapter and base_model is None and not is_local(adapter.get("base_model_name_or_path")):
         base_model = adapter["base_model_name_or_path"]
     repo_id, datasets = repo_id or folder.resolve().name, [*datasets] or ([released.dataset] if released else [])
-    rows = _results(folder / "results.json" if results is None else results)
+    rows = _results(_json(folder / "results.json") or [] if results is None else results)
+    base_model = base_model or next((row["base_model"] for row in rows if row.get("base_model")), None)
+    # the method's rate is that of the authors' models: one trained here may have another
+    rate = (_json(folder / FEATURE_EXTRACTOR_NAME) or {}).get("sampling_rate", spec.sampling_rate)
     task = WIDGET_TASKS.get(auto_class)
     license_id, license_name = _license(license or (released.license if released else "unknown"))
     data = ModelCardData(
@@ -111,11 +114,11 @@ def render_card(
         name=repo_id.split("/")[-1],
         method=_method(spec),
         summary=_summary(spec, auto_class, adapter, base_model),
-        usage=_usage(spec, auto_class, repo_id, config, adapter and (base_model or "BASE_MODEL")),
+        usage=_usage(spec, auto_class, repo_id, config, rate, adapter and (base_model or "BASE_MODEL")),
         usage_note=_usage_note(spec, adapter),
-        facts=_facts(spec, auto_class, config, folder),
+        facts=_facts(spec, auto_class, config, folder, rate),
         intended=INTENDED.get(auto_class, INTENDED["AutoModel"]),
-        limits=[*_limits(spec), *limits],
+        limits=_limits(rate),
         results=rows,
         commands=any(row.get("command") for row in rows),
         meters=meters,
@@ -166,7 +169,7 @@ def update_family_card(path, spec: MethodSpec) -> bool:
         tags=["audio", "self-supervised-learning", spec.name, spec.taxonomy, "hf_audio_ssl"],
         datasets=sorted({_slug(item.dataset) for item in spec.checkpoints}) or None,
     )
-    facts = [*_facts(spec, None, {}, None), ("Parity with the original code", PARITY[spec.parity])]
+    facts = [*_facts(spec, None, {}, None, spec.sampling_rate), ("Parity with the original code", PARITY[spec.parity])]
     block = ["| | |", "|---|---|", *(f"| {key} | {value} |" for key, value in facts), ""]
     if spec.checkpoints:
         block += ["| checkpoint | where | trained on | licence | note |", "|---|---|---|---|---|"]
@@ -206,8 +209,8 @@ INTENDED = {
 
 def parity_figures(spec: MethodSpec, report: Iterable[Mapping] | str | Path) -> str:
     """One sentence on the method's cases in a parity report. Raises `ValueError` if it has none."""
-    report = _json(Path(report)) if isinstance(report, str | Path) else [*report]
-    cases = [case for case in report or [] if case["method"] == spec.name]
+    report = _given(report)
+    cases = [case for case in report if case["method"] == spec.name]
     tensors = [tensor for case in cases for tensor in case["tensors"]]
     if not tensors:
         raise ValueError(f"parity: the report holds no tensors of {spec.name}")
@@ -232,7 +235,7 @@ def _summary(spec, auto_class, adapter, base_model) -> str:
     return f"{what[0].upper()}{what[1:]} of the self-supervised audio method {paper}{origin}."
 
 
-def _usage(spec, auto_class, repo_id, config, base) -> str:
+def _usage(spec, auto_class, repo_id, config, rate, base) -> str:
     head = auto_class if auto_class in spec.classes else "AutoModel"
     trust = "" if spec.native else ", trust_remote_code=True"
     if base:
@@ -246,27 +249,27 @@ def _usage(spec, auto_class, repo_id, config, base) -> str:
         return "\n".join(
             ["from transformers import pipeline", "",
              f'recognise = pipeline("automatic-speech-recognition", model="{repo_id}"{trust})',
-             f"text = recognise(audio)  # a file name, or a 1-D float array at {spec.sampling_rate} Hz"]
+             f"text = recognise(audio)  # a file name, or a 1-D float array at {rate} Hz"]
         )  # fmt: skip
     if auto_class == "AutoModelForAudioClassification":
         return "\n".join(
             ["from transformers import pipeline", "",
              f'classify = pipeline("audio-classification", model="{repo_id}"{trust})',
-             f"labels = classify(audio)  # a file name, or a 1-D float array at {spec.sampling_rate} Hz"]
+             f"labels = classify(audio)  # a file name, or a 1-D float array at {rate} Hz"]
         )  # fmt: skip
     if auto_class == "AutoModelForAudioFrameClassification":
         return "\n".join(
             [f"from transformers import AutoFeatureExtractor, {head}", "",
              f'extractor = AutoFeatureExtractor.from_pretrained("{repo_id}"{trust})',
              f'model = {head}.from_pretrained("{repo_id}"{trust}).eval()',
-             f'logits = model(**extractor(audio, sampling_rate={spec.sampling_rate}, return_tensors="pt")).logits']
+             f'logits = model(**extractor(audio, sampling_rate={rate}, return_tensors="pt")).logits']
         )  # fmt: skip
     # transformers' own class of a native model type cannot `encode`
     library, encoder = ("hf_audio_ssl", spec.classes["AutoModel"]) if spec.native else ("transformers", "AutoModel")
     return "\n".join(
         [f"from {library} import {encoder}", "",
          f'model = {encoder}.from_pretrained("{repo_id}"{trust}).eval()',
-         f"embedding = model.encode(audio, sampling_rate={spec.sampling_rate})  # 1-D float array(s) -> (clips, dim)"]
+         f"embedding = model.encode(audio, sampling_rate={rate})  # 1-D float array(s) -> (clips, dim)"]
     )  # fmt: skip
 
 
@@ -277,12 +280,12 @@ def _usage_note(spec, adapter) -> str:
     return note if adapter else f"{note} Without the package, the files in this repository are all that is needed."
 
 
-def _facts(spec, auto_class, config, folder) -> list[tuple[str, str]]:
+def _facts(spec, auto_class, config, folder, rate) -> list[tuple[str, str]]:
     facts = [
         ("Method", f"{_method(spec)}, {spec.family}, {spec.taxonomy}"),
         ("Paper", f"[{spec.title}](https://arxiv.org/abs/{spec.arxiv}), arXiv {spec.arxiv}, {spec.year}"),
         ("Original code", f"{spec.repository} ({spec.license})"),
-        ("Input", f"{spec.input}, {spec.sampling_rate} Hz mono"),
+        ("Input", f"{spec.input}, {rate} Hz mono"),
     ]
     if auto_class:
         facts.append(("Class", f"`{spec.classes[auto_class]}` (`{auto_class}`)"))
@@ -299,10 +302,9 @@ def _facts(spec, auto_class, config, folder) -> list[tuple[str, str]]:
     return facts
 
 
-def _limits(spec) -> list[str]:
-    rate = spec.sampling_rate
+def _limits(rate: int) -> list[str]:
     return [
-        f"Expects mono audio at {rate} Hz and raises an error otherwise; nothing above {rate // 2000} kHz is seen.",
+        f"Expects mono audio at {rate} Hz and raises an error otherwise; nothing above {rate / 2000:g} kHz is seen.",
         "Knows the sounds, languages and recording conditions of its training data; measure it on yours first.",
         "Voices are personal data: identifying or judging people by them needs consent and a law that allows it.",
     ]
@@ -341,9 +343,7 @@ def _meters(spec, records: list[Mapping]) -> list[dict]:
 
 
 def _results(source) -> list[dict]:
-    if isinstance(source, str | Path):
-        source = _json(Path(source)) or []
-    rows = [dict(row) for row in source]
+    rows = [dict(row) for row in _given(source)]
     for row in rows:
         missing = {"task", "dataset", "metric", "value"} - row.keys()
         if missing:
@@ -435,7 +435,13 @@ def _slug(name: str) -> str:
     return re.sub(r"[^\w./-]+", "-", name).strip("-").lower() if "/" not in name else name
 
 
+def _given(source: Iterable[Mapping] | str | Path) -> list[Mapping]:
+    """Records, or those of a JSON file that must be there."""
+    return json.loads(Path(source).read_text(encoding="utf-8")) if isinstance(source, str | Path) else [*source]
+
+
 def _json(path: Path):
+    """What is in a JSON file; None without one."""
     return json.loads(path.read_text(encoding="utf-8")) if path.is_file() else None
 
 

@@ -101,6 +101,57 @@ def test_metadata_lists_are_multi_label(tmp_path):
     assert corpus.multi_label and corpus.labels == [[1, 0], []] and corpus.label_names == ("a", "b")
 
 
+def test_a_single_label_beside_lists_is_a_list_of_one(tmp_path):
+    rows = [{"file_name": "1.wav", "labels": ["cat"]}, {"file_name": "2.wav", "labels": "dog"}]
+    (tmp_path / "metadata.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    corpus = open_corpus(tmp_path)
+    assert corpus.labels == [[0], [1]] and corpus.label_names == ("cat", "dog")
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "message"),
+    [
+        ("csv", "file_name,label\n1.wav,dog\n2.wav,\n", r"no column `label`.* for 1 of 2 files: \['2.wav'\]"),
+        ("csv", "file_name,label\n1.wav,dog\n\n1.wav,cat\n", "lists 1.wav in lines 2 and 4, expected one row a file"),
+        ("csv", "file_name,label\n1.wav,dog,cat\n", r"line 2: more fields than columns, \['cat'\]"),
+        ("csv", "file_name,label\n", "lists no files"),
+        ("csv", "path,label\n1.wav,dog\n", r"line 2: no `file_name`; the columns are \['path', 'label'\]"),
+        ("jsonl", '{"file_name": "1.wav"}\n{"file_name": "2.wav", "label": "a"}\n', r"no column `label`.*\['1.wav'\]"),
+        ("jsonl", '{"file_name": "1.wav", "label": ["a", null]}\n', r"1 of 1 clips have no label.*clip 0 .*None"),
+        ("jsonl", '{"file_name": "1.wav"}\n\n{"file_name": "1.wav"}\n', "in lines 1 and 3"),
+    ],
+)
+def test_metadata_that_would_lose_labels_are_errors(tmp_path, name, content, message):
+    (tmp_path / f"metadata.{name}").write_text(content)
+    with pytest.raises(ValueError, match=message):
+        open_corpus(tmp_path)
+
+
+def test_a_pattern_must_find_its_label_and_group(tmp_path):
+    for name in ("dog_ann", "cat"):
+        write(tmp_path / f"{name}.wav")
+    with pytest.raises(ValueError, match=r"does not match 1 of 2 files, or finds no group or label.*\['cat.wav'\]"):
+        open_corpus(tmp_path, label_pattern="(?P<label>[a-z]+)(_(?P<group>[a-z]+))?")
+
+
+def test_a_file_beside_labelled_sub_folders_costs_the_labels_with_a_warning(tmp_path):
+    for name in ["cat/1.wav", "dog/1.wav", "readme.wav"]:
+        write(tmp_path / name)
+    with pytest.warns(UserWarning, match=r"no labels.*1 of 3 files are in none: \['readme.wav'\]"):
+        assert open_corpus(tmp_path).labels is None
+
+
+def test_linked_sub_folders_are_followed_and_loops_end(tmp_path):
+    write(tmp_path / "elsewhere/1.wav")
+    write(tmp_path / "corpus/zebra/2.wav")
+    (tmp_path / "corpus/dog").symlink_to(tmp_path / "elsewhere")
+    (tmp_path / "corpus/again").symlink_to(tmp_path / "corpus/zebra")  # the same clips: only under their own folder
+    (tmp_path / "elsewhere/up").symlink_to(tmp_path / "corpus")
+    corpus = open_corpus(tmp_path / "corpus")
+    assert [item["path"] for item in corpus] == [str(tmp_path / "corpus" / n) for n in ("dog/1.wav", "zebra/2.wav")]
+    assert corpus.label_names == ("dog", "zebra")
+
+
 def test_given_label_names_fix_the_ids():
     assert encode_labels(["b", "a"], ["b", "a", "c"]) == ([0, 1], ("b", "a", "c"))
     with pytest.raises(ValueError, match="'z'"):
@@ -182,6 +233,20 @@ def test_a_stream_of_loose_files_needs_no_torchcodec(tmp_path):
     items = list(open_corpus(loose))
     assert [item["label"] for item in items] == [0, 1]
     assert load(items[0]["audio"])[0].shape == (800,)
+
+
+@pytest.mark.parametrize(
+    ("labels", "feature"),
+    [
+        ([0, None] * 3, datasets.ClassLabel(names=["x"])),
+        (["a", None] * 3, datasets.Value("string")),
+        (["a", ""] * 3, datasets.Value("string")),
+        ([["a"], None] * 3, datasets.List(datasets.Value("string"))),
+    ],
+)
+def test_clips_without_a_label_are_no_class_of_their_own(labels, feature):
+    with pytest.raises(ValueError, match="no label.* 3 of 6 clips|3 of 6 clips have no label"):
+        open_corpus(hub_like_dataset(labels, feature))
 
 
 def test_missing_audio_and_wrong_columns():

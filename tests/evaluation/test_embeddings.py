@@ -106,6 +106,8 @@ def test_probe_of_a_saved_model_against_its_baselines(model, extractor, folder, 
     assert rows[0]["accuracy"] == 1.0  # two pitches: the mel spectrum says it all
     table = format_rows(rows)
     assert "| pre-trained | linear |" in table and len(table.splitlines()) == 2 + len(rows)
+    how = dict(probes=("prototypical",), baselines=False, label_pattern=PATTERN)
+    assert run_probe(tmp_path, folder, **how) == [row for row in rows if row["features"] == "pre-trained"][1:]
     with pytest.raises(ValueError, match="svm"):
         run_probe(model, str(folder), probes=("svm",))
 
@@ -174,6 +176,9 @@ def test_extraction_of_clips_skips_the_unreadable(model, extractor, folder, tmp_
     counts = extract(model, audio, tmp_path / "clips.npz", pool="mean", feature_extractor=extractor)
     assert counts == {"clips": 1, "rows": 1, "dim": 32, "skipped": 1}
     assert set(np.load(tmp_path / "clips.npz")) == {"embeddings", "paths"}
+    model.save_pretrained(tmp_path / "model")
+    extractor.save_pretrained(tmp_path / "model")
+    assert extract(tmp_path / "model", str(audio), str(tmp_path / "again.npz"), pool="mean") == counts
     (audio / "a.wav").unlink()
     with pytest.raises(ValueError, match="none of its 1 clips"):
         extract(model, audio, tmp_path / "none.npz", feature_extractor=extractor)

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 from huggingface_hub import ModelCard
 
-from hf_audio_ssl import EatConfig, Wav2Vec2Config
+from hf_audio_ssl import EatConfig, EatFeatureExtractor, Wav2Vec2Config
 from hf_audio_ssl.hub import methods_table, render_card, update_family_card, update_table
 from hf_audio_ssl.registry import get_method, methods
 
@@ -110,6 +110,45 @@ def test_fine_tuned_model_with_results(folder):
     del row["metric"]
     with pytest.raises(ValueError, match="has no metric"):
         render_card(path, results=[row])
+
+
+@pytest.mark.parametrize("head", ["Model", "ForPreTraining", "ForAudioClassification", "ForAudioFrameClassification"])
+def test_the_sampling_rate_is_that_of_the_folder(folder, head):
+    """A pipeline takes an array as it is: with another rate its answer is wrong, and nothing says so."""
+    path = folder(f"Eat{head}")
+    EatFeatureExtractor(sampling_rate=8000).save_pretrained(path)
+    text = render_card(path).text
+    assert "spectrogram, 8000 Hz mono" in text and "nothing above 4 kHz" in text
+    usage = text.partition("```python")[2].partition("```")[0]
+    assert "8000" in usage and "16000" not in text
+
+
+def test_rate_of_a_recogniser(tmp_path):
+    Wav2Vec2Config(architectures=["Wav2Vec2ForCTC"]).save_pretrained(tmp_path)
+    assert "1-D float array at 16000 Hz" in render_card(tmp_path).text  # no extractor saved: the method's
+    (tmp_path / "preprocessor_config.json").write_text(json.dumps({"sampling_rate": 11025}))
+    text = render_card(tmp_path).text
+    assert "1-D float array at 11025 Hz" in text and "nothing above 5.5125 kHz" in text
+
+
+def test_base_of_a_fine_tuned_model(folder):
+    """Fine-tuning leaves the Hub id it started from in results.json; a base from a local folder leaves none."""
+    path = folder("EatForAudioClassification", num_labels=10)
+    row = {"task": "audio-classification", "dataset": "ESC-50", "metric": "accuracy", "value": 0.5}
+    (path / "results.json").write_text(json.dumps([row]))
+    assert render_card(path).data.base_model is None
+    (path / "results.json").write_text(json.dumps([row | {"base_model": "you/eat"}]))
+    card = reread(render_card(path), path)
+    assert (card.data.base_model, card.data.to_dict()["base_model_relation"]) == ("you/eat", "finetune")
+    assert "Fine-tuned from [you/eat](https://huggingface.co/you/eat)" in card.text
+    assert "not the authors' weights" not in card.text
+    assert render_card(path, base_model="me/other").data.base_model == "me/other"
+
+
+@pytest.mark.parametrize("name", ["results", "history", "parity"])
+def test_a_file_that_was_named_must_be_there(folder, name):
+    with pytest.raises(FileNotFoundError, match="nofile.json"):
+        render_card(folder("EatForPreTraining"), **{name: "nofile.json"})
 
 
 def test_frame_classifier_gets_no_widget(folder):

@@ -1,6 +1,8 @@
 # Copyright 2026 The hf_audio_ssl team. Licensed under the Apache License, Version 2.0.
 """The committed cases: our numbers equal those of the original code."""
 
+import shutil
+import subprocess
 from pathlib import Path
 
 import pytest
@@ -22,6 +24,22 @@ def test_case(folder):
 def test_every_verified_method_has_cases():
     with_cases = {folder.parent.name for folder in FOLDERS}
     assert {name for name, spec in methods().items() if spec.parity == "verified"} <= with_cases
+
+
+def test_make_parity_needs_nothing_beside_the_clone(tmp_path):
+    """README gives it as the command for the claim: it must not take folders that only the authors have."""
+    clone = tmp_path / "clone"
+    (clone / "conversion_scripts").mkdir(parents=True)
+    for name in ("constraints.txt", "pyproject.toml", "conversion_scripts/convert_eat.py"):
+        (clone / name).touch()
+    shutil.copy(SCRIPTS.parent / "Makefile", clone)
+
+    def plan():
+        return subprocess.run(["make", "-n", "parity"], cwd=clone, capture_output=True, text=True, check=True).stdout
+
+    assert "hf_audio_ssl.testing.parity tests/parity/cases --method" in plan()
+    (tmp_path / "shared" / "parity").mkdir(parents=True)
+    assert "hf_audio_ssl.testing.parity ../shared/parity --method" in plan()
 
 
 def test_selection_stays_small():

@@ -18,7 +18,6 @@ SPEC = MethodSpec(
         Checkpoint("Audio-MAE ViT-B, fine-tuned", "authors' drive, finetuned.pth", "AS-2M", "CC-BY-NC-4.0"),
     ),
     parity="verified",
-    notes="Masked autoencoder: a fifth of the patches is encoded, a decoder of local windows reconstructs the rest.",
 )
 
 __getattr__, __dir__ = lazy_module(SPEC)

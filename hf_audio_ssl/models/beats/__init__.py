@@ -24,7 +24,6 @@ SPEC = MethodSpec(
         Checkpoint("Tokenizer_iter2, _iter3, _iter3+ (AS20K, AS2M)", "authors' drive", "AS-2M", "MIT"),
     ),
     parity="verified",
-    notes="Masked prediction of discrete labels; the tokenizer that makes them is distilled from the last model.",
 )
 
 __getattr__, __dir__ = lazy_module(SPEC)

@@ -24,7 +24,6 @@ SPEC = MethodSpec(
         ),
     ),
     parity="verified",
-    notes="Masked prediction of the codes of an EMA teacher's last layers, from codebooks clustered online.",
 )
 
 __getattr__, __dir__ = lazy_module(SPEC)

@@ -21,7 +21,6 @@ SPEC = MethodSpec(
         Checkpoint("EAT-large, 20 epochs, fine-tuned", "worstchan/EAT-large_epoch20_finetune_AS2M", "AS-2M", "MIT"),
     ),
     parity="verified",
-    notes="Masked latent prediction with an EMA teacher, many masks per clip, and a loss on the whole utterance.",
 )
 
 __getattr__, __dir__ = lazy_module(SPEC)

@@ -21,7 +21,6 @@ SPEC = MethodSpec(
         Checkpoint("SSAMBA-base, 250, 300 or 400 masked patches", "authors' drive", _CORPUS, "BSD-3-Clause"),
     ),
     parity="verified",
-    notes="Masked patches told apart and drawn again by bidirectional Mamba: no attention, linear in the length.",
 )
 
 __getattr__, __dir__ = lazy_module(SPEC)

@@ -65,7 +65,6 @@ SPEC = MethodSpec(
         ),
     ),
     parity="verified",
-    notes="Contrastive prediction of quantised features of masked spans, from the raw waveform.",
 )
 
 __getattr__, __dir__ = lazy_module(SPEC)
