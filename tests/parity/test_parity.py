@@ -18,6 +18,8 @@ FOLDERS = sorted(path.parent for path in CASES.glob("*/*/case.json"))
 @pytest.mark.parametrize("folder", FOLDERS, ids=lambda folder: f"{folder.parent.name}-{folder.name}")
 def test_case(folder):
     result = run_case(folder, SCRIPTS / f"convert_{folder.parent.name}.py")
+    if result["undecided"]:
+        pytest.skip("rounding alone exceeds the tolerance: decided only by the kernels that the case was made with")
     assert result["ok"], (result.get("error"), [row for row in result["tensors"] if not row["ok"]])
 
 

@@ -24,12 +24,12 @@ RIGHT = {"double": "2 * x", "ids": "torch.tensor([1, 2, 3, 4])"}
 def check(tmp_path):
     """Writes one case and one script, runs the command, and returns its exit status and its report."""
 
-    def run(outputs, capsys, min_label_agreement=None):
+    def run(outputs, capsys, min_label_agreement=None, off=0.0):
         case, scripts = tmp_path / "cases/toy/one", tmp_path / "scripts"
         case.mkdir(parents=True, exist_ok=True)
         scripts.mkdir(exist_ok=True)
         x = torch.tensor([1.0, -1.0])
-        tensors = {"in.x": x, "out.double": 2 * x, "out.ids": torch.tensor([1, 2, 3, 4])}
+        tensors = {"in.x": x, "out.double": 2 * x + off, "out.ids": torch.tensor([1, 2, 3, 4])}
         save_file(tensors, case / "tensors.safetensors")
         description = {
             "case": "one",
@@ -88,6 +88,20 @@ def test_label_agreement_is_the_cases(check, capsys):
     assert check(almost, capsys, min_label_agreement=0.8)[0] == 1
     # floats keep their tolerance
     assert check(RIGHT | {"double": "2 * x + 2e-4"}, capsys, min_label_agreement=0.1)[0] == 1
+
+
+@pytest.mark.parametrize(
+    ("ours", "off", "undecided"),
+    [
+        ("6 * (x / 3 + 2000 - 2000)", 4e-4, True),  # no float32 result but the original's own is within 1e-4
+        ("6 * (x / 3 + 2000 - 2000)", 0.0, False),  # the original had no such trouble
+        ("6 * (x / 3 + 2000 - 2000)", 0.01, False),  # rounding is not all
+        ("2 * x", 4e-4, False),
+    ],
+)
+def test_what_rounding_alone_decides_is_neither_passed_nor_failed(check, capsys, ours, off, undecided):
+    status, (result,) = check(RIGHT | {"double": ours}, capsys, off=off)
+    assert not result["ok"] and result["undecided"] is undecided and status == (0 if undecided else 1)
 
 
 def test_a_script_that_is_absent_or_raises_fails(check, capsys):
