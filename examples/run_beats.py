@@ -14,15 +14,19 @@ and plots. The same command again goes on where the last one stopped, between st
 """
 
 import logging
+import sys
 from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
 
 import torch
 
-from hf_audio_ssl import BeatsConfig, BeatsFeatureExtractor, BeatsForPreTraining, BeatsTokenizerForPreTraining
+from hf_audio_ssl import BeatsConfig, BeatsForPreTraining, BeatsTokenizerForPreTraining
+from hf_audio_ssl.cli import run_program
 from hf_audio_ssl.command_line import parse_recipe_arguments, recipe_parser
-from hf_audio_ssl.training import PretrainingArguments, Recipe, load_recipe, make_arguments, open_clips, pretrain
+from hf_audio_ssl.registry import get_method
+from hf_audio_ssl.training import PretrainingArguments, Recipe, make_arguments, open_clips, pretrain
+from hf_audio_ssl.training.run import find_plan, make_extractor, refuse_unknown_fields
 
 logger = logging.getLogger("hf_audio_ssl.run_beats")
 
@@ -38,10 +42,12 @@ def run_stage(folder: Path, build: Callable, plan: Recipe, features: dict, datas
     training = {name: value for name, value in given.items() if not name.endswith(" block")}
     args = make_arguments({**plan.training, **training, "output_dir": str(folder)})
     data = {**plan.data, **given.get("data block", {})}
-    extractor = BeatsFeatureExtractor(**features)
-    clips = open_clips(dataset or data.get("dataset"), data, extractor, args)
+    config = {**plan.model, **given.get("model block", {})}
+    refuse_unknown_fields(config, BeatsConfig)
+    extractor = make_extractor(get_method("beats"), features)
+    clips = open_clips(dataset, data, extractor, args)
     torch.manual_seed(args.seed)  # the first weights
-    model = build(**{**plan.model, **given.get("model block", {})})
+    model = build(**config)
     return str(pretrain(model, extractor, clips, args).output_dir)
 
 
@@ -55,7 +61,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     own = {name: given.pop(name, None) for name in ("recipe", "tokenizer_recipe", "dataset", "iterations", "teacher")}
     if own["recipe"] is None or "output_dir" not in given:
         parser.error("--recipe and --output_dir are required")
-    plan, tokenizer_plan = load_recipe(own["recipe"]), load_recipe(own["tokenizer_recipe"])
+    (_, plan), (_, tokenizer_plan) = (find_plan(own[name], "beats") for name in ("recipe", "tokenizer_recipe"))
     if plan.probe or tokenizer_plan.probe or "probe block" in given or tokenizer_plan.features:
         parser.error("stages are not probed, and take their features from --recipe: leave these blocks out")
 
@@ -77,6 +83,4 @@ def main(argv: Sequence[str] | None = None) -> None:
 
 
 if __name__ == "__main__":
-    logging.basicConfig(format="%(levelname)s %(message)s")
-    logging.getLogger("hf_audio_ssl").setLevel(logging.INFO)
-    main()
+    sys.exit(run_program(main, sys.argv[1:], "run_beats.py"))

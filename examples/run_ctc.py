@@ -10,15 +10,17 @@ or what a pattern finds in its file name (`--set 'data.label_pattern=...(?P<labe
 label stands for. The result opens with `pipeline("automatic-speech-recognition", model=OUT)`.
 """
 
+import sys
+
+from hf_audio_ssl.cli import print_finetuned, run_program
 from hf_audio_ssl.command_line import parse_finetuning
 from hf_audio_ssl.training.ctc import CTCArguments, run_ctc
 
 
-def main():
-    result = run_ctc(parse_finetuning(kind=CTCArguments, description=__doc__))
-    print(", ".join(f"{name} {result.metrics[f'eval_{name}']:.2%}" for name in ("wer", "cer")))
-    print(f"model: {result.output_dir}" + (f", adapter: {result.adapter_dir}" if result.adapter_dir else ""))
+def main(argv):
+    args = parse_finetuning(argv, kind=CTCArguments, description=__doc__)
+    print_finetuned(run_ctc(args), args)
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(run_program(main, sys.argv[1:], "run_ctc.py"))

@@ -6,21 +6,13 @@
         --model PRETRAINED --dataset DIR --output_dir OUT --set 'data.label_pattern=(?P<label>[0-9])_(?P<group>[a-z]+)'
 
 Every argument overrides the recipe, e.g. `--max_steps 2000`; `--set model.drop_path_rate=0.1 features.max_length=512`
-overrides its blocks. The result opens with `pipeline("audio-classification", model=OUT)`.
+overrides its blocks. The result opens with `pipeline("audio-classification", model=OUT)`. The same as
+`hf-audio-ssl finetune`; `hf_audio_ssl.training.finetuning.run_finetuning` is the function behind it.
 """
 
-from hf_audio_ssl.command_line import parse_finetuning
-from hf_audio_ssl.training.finetuning import run_finetuning
+import sys
 
-
-def main():
-    result = run_finetuning(parse_finetuning(description=__doc__))
-    figures = {
-        k.removeprefix("eval_"): v for k, v in result.metrics.items() if "runtime" not in k and "per_s" not in k
-    }
-    print(", ".join(f"{name} {value:.4g}" for name, value in figures.items()))
-    print(f"model: {result.output_dir}" + (f", adapter: {result.adapter_dir}" if result.adapter_dir else ""))
-
+from hf_audio_ssl.cli import main
 
 if __name__ == "__main__":
-    main()
+    sys.exit(main(["finetune", *sys.argv[1:]]))

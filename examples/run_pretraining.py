@@ -6,21 +6,13 @@
         --recipe examples/recipes/eat/tiny.yaml --dataset DIR --output_dir OUT
 
 Every training argument overrides the recipe, e.g. `--max_steps 2000`; `--set model.num_hidden_layers=6` overrides its
-other blocks. The same command again goes on from the last checkpoint.
+other blocks. The same command again goes on from the last checkpoint. The same as `hf-audio-ssl pretrain`;
+`hf_audio_ssl.training.run_pretraining` is the function behind it.
 """
 
-import logging
+import sys
 
-from hf_audio_ssl.command_line import parse_pretraining
-from hf_audio_ssl.training import run_pretraining
-
-
-def main():
-    logging.basicConfig(format="%(levelname)s %(message)s")
-    logging.getLogger("hf_audio_ssl").setLevel(logging.INFO)
-    result = run_pretraining(**parse_pretraining(description=__doc__))
-    print(f"{result.steps} steps, {result.skipped_steps} skipped. Model, log and plots: {result.output_dir}")
-
+from hf_audio_ssl.cli import main
 
 if __name__ == "__main__":
-    main()
+    sys.exit(main(["pretrain", *sys.argv[1:]]))

@@ -8,7 +8,9 @@ import argparse
 import dataclasses
 import json
 import logging
+import re
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 EXAMPLES = """\
@@ -34,15 +36,33 @@ def main(argv: list[str] | None = None) -> int:
     )
     parser.add_argument("command", choices=COMMANDS, metavar="COMMAND", help=argparse.SUPPRESS)
     command = parser.parse_args(argv[:1]).command
+    return run_program(COMMANDS[command], argv[1:], f"hf-audio-ssl {command}")
+
+
+def run_program(program: Callable, argv: list[str], name: str) -> int:
+    """Call `program(argv)`, and say what goes on. What the user can mend is a message, not a traceback."""
     logging.basicConfig(format="%(levelname)s %(message)s", stream=sys.stderr)
     logging.getLogger("hf_audio_ssl").setLevel(logging.INFO)
     try:
-        COMMANDS[command](argv[1:])
-    except (ValueError, OSError) as error:
-        # what the user can mend is a message, not a traceback
-        print(f"hf-audio-ssl {command}: {error}", file=sys.stderr)
-        return 2
-    return 0
+        program(argv)
+    except re.error as error:
+        message = f"{error.pattern!r} is no regular expression: {error}"
+    except _mendable() as error:
+        message = str(error)
+    else:
+        return 0
+    print(f"{name}: {message}", file=sys.stderr)
+    return 2
+
+
+def _mendable() -> tuple[type[Exception], ...]:
+    """Looked up once something has gone wrong: until then they need not be imported."""
+    from huggingface_hub.errors import StrictDataclassError
+
+    from hf_audio_ssl.data import CorpusReadError
+    from hf_audio_ssl.training import CheckpointError, NonFiniteLossError
+
+    return ValueError, OSError, StrictDataclassError, CorpusReadError, CheckpointError, NonFiniteLossError
 
 
 def command_parser(run, parent: argparse.ArgumentParser | None = None) -> argparse.ArgumentParser:
@@ -59,8 +79,30 @@ def add_json(parser: argparse.ArgumentParser) -> None:
 
 
 def add_device(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--device", help="such as cuda or cpu; default: a GPU if there is one")
+    parser.add_argument("--device", type=_device, help="such as cuda or cpu; default: a GPU if there is one")
     parser.add_argument("--batch_size", type=int, default=32, help="clips or windows per forward pass")
+
+
+def _device(name: str) -> str:
+    import torch
+
+    try:
+        torch.empty(0, device=name)
+    except (RuntimeError, AssertionError) as error:  # no such device, or a torch that was built without it
+        raise argparse.ArgumentTypeError(f"{name!r} cannot be used: {str(error).splitlines()[0]}") from error
+    return name
+
+
+def add_layers(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--layers", type=int, nargs="+", default=[-1], help="hidden states; several are concatenated")
+
+
+def check_layers(args: argparse.Namespace) -> None:
+    from transformers import AutoConfig
+
+    depth = AutoConfig.from_pretrained(args.model).num_hidden_layers
+    if wrong := [layer for layer in args.layers if not -depth - 1 <= layer <= depth]:
+        raise ValueError(f"--layers {wrong[0]}: {args.model} has hidden states {-depth - 1} to {depth}")
 
 
 def add_corpus(parser: argparse.ArgumentParser) -> None:
@@ -134,10 +176,16 @@ def finetune_command(argv):
     from hf_audio_ssl.command_line import parse_finetuning
     from hf_audio_ssl.training.finetuning import run_finetuning
 
-    result = run_finetuning(parse_finetuning(argv, description=finetune_command.__doc__, prog="hf-audio-ssl finetune"))
+    args = parse_finetuning(argv, description=finetune_command.__doc__, prog="hf-audio-ssl finetune")
+    print_finetuned(run_finetuning(args), args)
+
+
+def print_finetuned(result, args) -> None:
+    """The figures, and the folders that there are."""
     figures = {k: v for k, v in result.metrics.items() if "runtime" not in k and "per_s" not in k}
     print(", ".join(f"{name.removeprefix('eval_')} {value:.4g}" for name, value in figures.items()))
-    print(f"model: {result.output_dir}" + (f", adapter: {result.adapter_dir}" if result.adapter_dir else ""))
+    folders = {"model": result.output_dir if args.lora_merge or not args.lora else None, "adapter": result.adapter_dir}
+    print(", ".join(f"{name}: {folder}" for name, folder in folders.items() if folder))
 
 
 def probe_command(argv):
@@ -151,7 +199,7 @@ def probe_command(argv):
     add_corpus(parser)
     parser.add_argument("--probes", nargs="+", default=["linear", "knn"], help="linear, knn, prototypical")
     parser.add_argument("--pool", default="mean", help="mean, mean_std or cls")
-    parser.add_argument("--layers", type=int, nargs="+", default=[-1], help="hidden states; several are concatenated")
+    add_layers(parser)
     parser.add_argument("--seed", type=int, default=0, help="of the untrained network and of the folds")
     parser.add_argument("--no_baselines", action="store_false", dest="baselines", help="probe the model alone")
     add_device(parser)
@@ -160,6 +208,7 @@ def probe_command(argv):
 
     from hf_audio_ssl.evaluation import format_rows, run_probe
 
+    check_layers(args)
     rows = run_probe(
         args.model,
         args.dataset,
@@ -182,7 +231,7 @@ def extract_command(argv):
     parser.add_argument("--output", required=True, help="file to write; its ending says the format")
     add_corpus(parser)
     parser.add_argument("--pool", default="frames", help="frames, mean, mean_std or cls")
-    parser.add_argument("--layers", type=int, nargs="+", default=[-1], help="hidden states; several are concatenated")
+    add_layers(parser)
     parser.add_argument("--window", type=float, help="seconds; longer clips are cut into windows of this length")
     parser.add_argument("--hop", type=float, help="seconds between windows; overlaps are averaged")
     add_device(parser)
@@ -193,6 +242,7 @@ def extract_command(argv):
 
     from hf_audio_ssl.evaluation import extract
 
+    check_layers(args)
     with tqdm(unit="clip", disable=None) as bar:
 
         def progress(done: int, total: int) -> None:
@@ -217,21 +267,32 @@ def extract_command(argv):
 
 
 def stats_command(argv):
-    """mean and standard deviation of a corpus's log mel, for the feature extractor"""
+    """mean and standard deviation of a corpus's log mel, for the feature extractor
+
+    The recipe's `features:` count, and what its `data:` says of the files.
+    """
+    from hf_audio_ssl.command_line import add_recipe, parse_recipe_arguments
+
     parser = command_parser(stats_command)
-    parser.add_argument("--method", default="eat", help="method whose feature extractor is asked")
+    parser.add_argument("--method", help="whose feature extractor is asked, where no recipe names it (default eat)")
+    add_recipe(parser)
     add_corpus(parser)
     parser.add_argument("--max_clips", type=int, help="look at this many clips only")
     add_json(parser)
-    args = parser.parse_args(argv)
+    given = parse_recipe_arguments(parser, argv, ("features",))
+    args = argparse.Namespace(**given)
 
     from tqdm import tqdm
 
     from hf_audio_ssl.data import corpus_statistics, open_corpus
-    from hf_audio_ssl.registry import get_method, load_class
+    from hf_audio_ssl.training.arguments import DATASET_KEYS
+    from hf_audio_ssl.training.run import find_plan, make_extractor
 
-    corpus = open_corpus(args.dataset, **corpus_options(args))
-    extractor = load_class(get_method(args.method), "AutoFeatureExtractor")()
+    recipe = given.get("recipe")
+    spec, plan = find_plan(recipe, args.method or (None if recipe else "eat"))
+    extractor = make_extractor(spec, {**plan.features, **given.get("features block", {})})
+    options = {name: plan.data[name] for name in DATASET_KEYS["corpus"] if name in plan.data}
+    corpus = open_corpus(args.dataset, **{**options, **corpus_options(args)})
     with tqdm(unit="clip", disable=None) as bar:
         found = corpus_statistics(
             corpus, extractor, max_clips=args.max_clips, progress=lambda done: bar.update(done - bar.n)

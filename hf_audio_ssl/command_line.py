@@ -5,8 +5,9 @@ import argparse
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-import yaml
 from transformers import HfArgumentParser
+
+from hf_audio_ssl.training.arguments import load_yaml
 
 BLOCKS = ("model", "features", "data", "probe")
 
@@ -17,8 +18,18 @@ def recipe_parser(dataclass, **kwargs) -> argparse.ArgumentParser:
     What is not given stays out of the namespace: the recipe's value counts then, or else the dataclass's default.
     """
     parser = HfArgumentParser(dataclass, formatter_class=argparse.RawDescriptionHelpFormatter, **kwargs)
-    for action in parser._actions:
+    for action in list(parser._actions):
         action.default = argparse.SUPPRESS
+        if action.type is dict:  # --set gives them, key by key
+            for option in action.option_strings:
+                del parser._option_string_actions[option]
+            action.container._remove_action(action)
+    add_recipe(parser)
+    return parser
+
+
+def add_recipe(parser: argparse.ArgumentParser) -> None:
+    """`--recipe` and `--set`, which `parse_recipe_arguments` reads."""
     parser.add_argument(
         "--recipe", default=argparse.SUPPRESS, help="YAML file, such as examples/recipes/eat/tiny.yaml"
     )
@@ -29,21 +40,22 @@ def recipe_parser(dataclass, **kwargs) -> argparse.ArgumentParser:
         default=[],
         metavar="BLOCK.KEY=VALUE",
         dest="overrides",
-        help="overrides of the recipe's blocks (model, features, data, probe): model.hidden_size=192 data.split=train",
+        help="overrides of the recipe's blocks, such as model.hidden_size=192 features.max_length=64 data.split=train",
     )
-    return parser
 
 
-def parse_recipe_arguments(parser: argparse.ArgumentParser, argv: Sequence[str] | None = None) -> dict:
+def parse_recipe_arguments(
+    parser: argparse.ArgumentParser, argv: Sequence[str] | None = None, blocks: Sequence[str] = BLOCKS
+) -> dict:
     """The arguments that were given, with the overrides gathered under `<block> block`."""
     given = vars(parser.parse_args(argv))
     for override in given.pop("overrides"):
         name, equals, value = override.partition("=")
         block, dot, key = name.partition(".")
-        if not (equals and dot) or block not in BLOCKS:
-            parser.error(f"--set {override}: expected BLOCK.KEY=VALUE with one of {', '.join(BLOCKS)}")
+        if not (equals and dot) or block not in blocks:
+            parser.error(f"--set {override}: expected BLOCK.KEY=VALUE with one of {', '.join(blocks)}")
         # a regular expression may hold what YAML reads as structure
-        value = value if key in ("label_pattern", "include") else yaml.safe_load(value)
+        value = value if key in ("label_pattern", "include") else load_yaml(value, f"--set {override}: {value!r}")
         given.setdefault(f"{block} block", {})[key] = value
     return given
 
@@ -63,15 +75,13 @@ def parse_pretraining(argv: Sequence[str] | None = None, **kwargs) -> dict:
 
 def parse_finetuning(argv: Sequence[str] | None = None, kind: type | None = None, **kwargs):
     """A command line as `hf_audio_ssl.training.finetuning.FinetuningArguments`, or as another `kind`."""
-    from hf_audio_ssl.training.finetuning import FinetuningArguments, make_finetuning_arguments
+    from hf_audio_ssl.training.finetuning import OVERRIDES, FinetuningArguments, make_finetuning_arguments
 
     kind = kind or FinetuningArguments
-    given = parse_recipe_arguments(recipe_parser(kind, **kwargs), argv)
+    given = parse_recipe_arguments(recipe_parser(kind, **kwargs), argv, tuple(OVERRIDES))
     recipe = given.pop("recipe", None)
-    fields = {"model": "config_overrides", "features": "feature_overrides", "data": "data_options"}
-    for block, name in fields.items():
-        if f"{block} block" in given:
-            given[name] = given.pop(f"{block} block")
+    for block, name in OVERRIDES.items():
+        given[name] = given.pop(f"{block} block", None)
     return make_finetuning_arguments(given, recipe, kind)
 
 

@@ -72,14 +72,13 @@ def tri_stage(
     warmup_steps: int,
     hold_steps: int,
     floor: float = 0.0,
-    initial: float = 0.0,
 ) -> float:
-    """Linear warm-up from `initial` to `peak`, hold, decay to `floor` at `total_steps` (wav2vec 2.0, section 4.3).
+    """Linear warm-up to `peak`, hold, decay to `floor` at `total_steps` (wav2vec 2.0, section 4.3).
 
     The decay is exponential, as in fairseq, where `floor` allows it, and linear to a `floor` of 0.
     """
     if step < warmup_steps:
-        return linear_anneal(step, initial, peak, warmup_steps)
+        return peak * warmup(step, warmup_steps)
     done = _fraction(step, warmup_steps + hold_steps, total_steps) if step >= warmup_steps + hold_steps else 0.0
     if floor > 0.0:
         return peak * math.exp(math.log(floor / peak) * done)

@@ -8,7 +8,6 @@ from hf_audio_ssl.data.dataset import (
     GlobalBatchSampler,
     StreamingClipDataset,
     class_balanced_weights,
-    clip_loader,
     collate_clips,
     group_weights,
 )
@@ -23,7 +22,6 @@ __all__ = [
     "StreamingClipDataset",
     "StreamingCorpus",
     "class_balanced_weights",
-    "clip_loader",
     "collate_clips",
     "corpus_statistics",
     "group_weights",

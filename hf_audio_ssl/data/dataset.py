@@ -6,6 +6,7 @@ so that a run that resumes at step `s` sees what the undisturbed run sees, with 
 """
 
 import json
+import logging
 import math
 import os
 import warnings
@@ -15,10 +16,13 @@ from typing import Any
 
 import numpy as np
 import torch
-from torch.utils.data import DataLoader, Dataset, IterableDataset, Sampler, get_worker_info
+from torch.utils.data import Dataset, IterableDataset, Sampler, get_worker_info
 
 from hf_audio_ssl.audio.io import AudioReadError, open_audio, resample
 from hf_audio_ssl.data.corpus import Corpus, StreamingCorpus
+from hf_audio_ssl.feature_extraction_base import MelFeatureExtractor
+
+logger = logging.getLogger(__name__)
 
 _MIN_TOUCHED = 200  # clips before the share of damaged ones means something
 
@@ -56,6 +60,7 @@ class _SkipReport:
     def _list(self, entry: dict):
         if self.path is None:
             return
+        os.makedirs(os.path.dirname(os.path.abspath(self.path)), exist_ok=True)
         # other workers, and the run before a restart, may have listed it
         with open(self.path, "a+", encoding="utf-8") as file:
             file.seek(0)
@@ -233,7 +238,7 @@ class ClipDataset(Dataset):
 class StreamingClipDataset(IterableDataset):
     """Endless batches of clips, as `collate_clips` makes them, from a [`StreamingCorpus`], epoch after epoch.
 
-    It yields whole batches: use `DataLoader(dataset, batch_size=None)`, or `clip_loader`.
+    It yields whole batches: use `DataLoader(dataset, batch_size=None)`.
 
     Where the stream has at least one shard for every worker of every process, each reads its own shards, and the order
     depends on their number. Otherwise all read the whole stream, without decoding what is not theirs, and global batch
@@ -405,19 +410,32 @@ class GlobalBatchSampler(Sampler[list[tuple[int, int]]]):
             yield batch
 
 
-def clip_loader(
-    dataset: ClipDataset | StreamingClipDataset,
-    sampler: GlobalBatchSampler | None = None,
-    num_workers: int = 0,
-    pin_memory: bool = False,
-) -> DataLoader:
-    """Endless loader of collated batches: a [`ClipDataset`] in the order of `sampler`, or a stream in its own."""
-    if isinstance(dataset, StreamingClipDataset) != (sampler is None):
-        raise ValueError("a ClipDataset needs a sampler, and a StreamingClipDataset takes none")
-    how = {"batch_size": None} if sampler is None else {"batch_sampler": sampler, "collate_fn": collate_clips}
-    return DataLoader(
-        dataset, num_workers=num_workers, pin_memory=pin_memory, persistent_workers=num_workers > 0, **how
-    )
+def seconds_to_crop(feature_extractor: Any, clip_seconds: float | None) -> float | None:
+    """Length in seconds to cut training clips to: `clip_seconds`, or else what the feature extractor keeps of a clip.
+
+    A spectrogram extractor keeps the first `max_length` frames: of longer clips nothing after them would ever be
+    heard, so they are cropped before it, and it is said. `None`: whole clips, which other extractors keep.
+    """
+    if not isinstance(feature_extractor, MelFeatureExtractor):
+        return clip_seconds
+    rate, limit = feature_extractor.sampling_rate, feature_extractor.max_length
+    if clip_seconds is None:
+        seconds = (feature_extractor.window_samples + (limit - 1) * feature_extractor.step_samples) / rate
+        logger.info(
+            "clip_seconds is not set: longer clips are cropped to the %g s of features.max_length=%d frames, at "
+            "random places in training",
+            seconds,
+            limit,
+        )
+        return seconds
+    if (frames := feature_extractor.num_frames(round(clip_seconds * rate))) > limit:
+        logger.warning(
+            "clip_seconds=%g gives %d frames, of which features.max_length=%d keeps the first",
+            clip_seconds,
+            frames,
+            limit,
+        )
+    return clip_seconds
 
 
 def collate_clips(clips: list[dict[str, Any]]) -> dict[str, Any]:

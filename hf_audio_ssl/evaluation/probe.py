@@ -194,8 +194,9 @@ def make_probe(
 ) -> Callable[[PreTrainedModel, int], dict[str, float]]:
     """A function `(model, step) -> {"linear_accuracy": ...}`: the periodic probe that `pretrain` takes.
 
-    Use few clips: the whole corpus is embedded at every call.
+    Use few clips: the whole corpus is embedded at every call. Raises `ValueError` for probes that do not exist.
     """
+    _check_names(probes)
 
     def probe(model: PreTrainedModel, step: int) -> dict[str, float]:
         embeddings = embed_corpus(model, feature_extractor, corpus, pool=pool, layers=layers, batch_size=batch_size)
@@ -203,6 +204,11 @@ def make_probe(
         return {f"{name}_{figure}": value for name, result in results.items() for figure, value in result.items()}
 
     return probe
+
+
+def _check_names(probes: Sequence[str]) -> None:
+    if unknown := [name for name in probes if name not in PROBES]:
+        raise ValueError(f"probes: unknown {', '.join(unknown)}; expected some of {', '.join(PROBES)}")
 
 
 def run_probe(
@@ -233,8 +239,7 @@ def run_probe(
     Returns:
         One row per kind of features and probe: `{"features", "probe", figure: value ..., "per_group": {...}}`.
     """
-    if unknown := [name for name in probes if name not in PROBES]:
-        raise ValueError(f"probes: unknown {', '.join(unknown)}; expected some of {', '.join(PROBES)}")
+    _check_names(probes)
     corpus = dataset if isinstance(dataset, Corpus | StreamingCorpus) else open_corpus(dataset, **open_options)
     if not isinstance(corpus, Corpus):
         raise ValueError("dataset: a probe needs all clips at once, open it without streaming")

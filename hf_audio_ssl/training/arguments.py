@@ -2,14 +2,18 @@
 """What a pre-training run can be told, and the YAML recipes that tell it."""
 
 import dataclasses
+import re
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal, get_args, get_origin, get_type_hints
 
+import yaml
+
 from hf_audio_ssl import schedules
 
 MixedPrecision = Literal["no", "bf16", "fp16"]
-Schedule = Literal["cosine", "linear", "constant", "inverse_sqrt", "tri_stage"]
+Schedule = Literal[schedules.LEARNING_RATE_SCHEDULES]
 
 
 # Arguments that leave the weights after n steps as they are. The others must not change when a run is resumed
@@ -62,7 +66,7 @@ class PretrainingArguments:
     clip_seconds: float | None = _option(
         None,
         "Length of the training clips in seconds: longer files are cut at a random place, shorter ones are padded. "
-        "Empty: whole files.",
+        "Empty: whole files; for spectrogram methods, as much as features.max_length frames hold.",
     )
     crop_to_shortest: bool = _option(
         False,
@@ -91,8 +95,8 @@ class PretrainingArguments:
     report_to: str = _option("none", "Comma-separated names of Accelerate trackers (tensorboard, wandb ...), or none.")
     probe_steps: int = _option(
         0,
-        "Steps between two runs of the probe, if one is given; it also runs before the first and after the last. "
-        "0: never.",
+        "Steps between two runs of the probe, which also runs before the first and after the last. 0: there is no "
+        "probe.",
     )
     max_nan_steps: int = _option(
         25,
@@ -111,8 +115,8 @@ class PretrainingArguments:
         }  # fmt: skip
         # not dataclasses.fields(): HfArgumentParser overwrites the types there
         for name, annotation in get_type_hints(type(self)).items():
-            self._check_type(name, annotation)
-            value = getattr(self, name)
+            value = check_type(name, getattr(self, name), annotation)
+            setattr(self, name, value)
             if value is not None and name in at_least and not value >= at_least[name]:
                 raise ValueError(f"{name}={value!r}: expected at least {at_least[name]}")
         for name in ("learning_rate", "adam_epsilon"):
@@ -134,34 +138,14 @@ class PretrainingArguments:
             raise ValueError(
                 f"hold_steps={self.hold_steps}: only lr_schedule='tri_stage' holds, got {self.lr_schedule!r}"
             )
+        if self.min_lr and self.lr_schedule == "constant":
+            raise ValueError(f"min_lr={self.min_lr!r}: lr_schedule='constant' does not fall, expected 0")
         if self.lr_schedule == "inverse_sqrt" and not self.warmup_steps:
             raise ValueError(
                 "warmup_steps=0: lr_schedule='inverse_sqrt' decays from the end of the warm-up, expected at least 1"
             )
         if self.push_to_hub and not self.hub_model_id:
             raise ValueError("push_to_hub=True: expected hub_model_id, the repository to upload to")
-
-    def _check_type(self, name: str, annotation: Any) -> None:
-        """Check the type of a field. YAML's `1e3` (a float) passes for an integer, its `5e-4` (text) for a float."""
-        value, options = getattr(self, name), get_args(annotation)
-        if get_origin(annotation) is Literal:
-            if value not in options:
-                raise ValueError(f"{name}={value!r}: expected one of {', '.join(options)}")
-            return
-        types = options or (annotation,)
-        if int in types and isinstance(value, float) and value.is_integer():
-            setattr(self, name, int(value))
-            return
-        if float in types and isinstance(value, str):
-            try:
-                setattr(self, name, float(value))
-                return
-            except ValueError:
-                pass
-        accepted = (*types, int) if float in types else types
-        if not isinstance(value, accepted) or (isinstance(value, bool) and bool not in types):
-            names = " or ".join("nothing" if kind is type(None) else kind.__name__ for kind in types)
-            raise ValueError(f"{name}={value!r}: expected {names}")
 
     def learning_rate_at(self, step: int) -> float:
         """Learning rate of the update after `step` completed ones."""
@@ -181,6 +165,26 @@ class PretrainingArguments:
     def trajectory(self) -> dict[str, Any]:
         """The arguments on which the weights after n steps depend."""
         return {name: value for name, value in dataclasses.asdict(self).items() if name not in FREE_ARGUMENTS}
+
+
+def check_type(name: str, value: Any, annotation: Any) -> Any:
+    """`value`, an integral float (YAML's `1e3`) as an integer where one is expected.
+
+    Raises `ValueError` for another type than `annotation`: plain types, unions of them, or a `Literal`.
+    """
+    options = get_args(annotation)
+    if get_origin(annotation) is Literal:
+        if value not in options:
+            raise ValueError(f"{name}={value!r}: expected one of {', '.join(options)}")
+        return value
+    types = options or (annotation,)
+    if int in types and isinstance(value, float) and value.is_integer():
+        return int(value)
+    accepted = (*types, int) if float in types else types
+    if not isinstance(value, accepted) or (isinstance(value, bool) and bool not in types):
+        names = " or ".join("nothing" if kind is type(None) else kind.__name__ for kind in types)
+        raise ValueError(f"{name}={value!r}: expected {names}")
+    return value
 
 
 @dataclass(frozen=True)
@@ -215,8 +219,7 @@ def refuse_unknown(values: dict[str, Any], known: list[str] | tuple[str, ...], w
 _CORPUS = ("split", "config", "streaming", "audio_column", "include", "num_clips")
 _GROUPS = ("group_column", "label_pattern", "group_folders")
 _LABELS = ("label_column", *_GROUPS)
-# what a recipe's `data:` and `probe:` may set, beside `dataset`: arguments of `open_corpus`, of `group_weights`, of
-# `ClipDataset`, of `make_probe`
+# arguments of `open_corpus`, of `group_weights`, of `ClipDataset`, of `make_probe`
 DATASET_KEYS = {
     "corpus": (*_CORPUS, *_GROUPS),
     "sampling": ("group_exponent", "group_factors"),
@@ -226,38 +229,66 @@ DATASET_KEYS = {
 }
 
 
+# what a recipe's `data:` and `probe:` may set
+DATA_KEYS = ("dataset", *DATASET_KEYS["corpus"], *DATASET_KEYS["sampling"], *DATASET_KEYS["clips"])
+PROBE_KEYS = ("dataset", *DATASET_KEYS["probe corpus"], *DATASET_KEYS["probe"])
+
+
+class _Loader(yaml.SafeLoader):
+    """YAML 1.1 reads `1e-5` and `1.0e3` as text, for want of a dot or of a sign; here they are numbers."""
+
+
+_Loader.add_implicit_resolver(
+    "tag:yaml.org,2002:float", re.compile(r"[-+]?(\d+(\.\d*)?|\.\d+)[eE][-+]?\d+$"), list("-+.0123456789")
+)
+
+
+def load_yaml(text: str, where: str) -> Any:
+    """The content of a YAML document. Raises `ValueError`, which begins with `where`, if it is none."""
+    try:
+        return yaml.load(text, _Loader)
+    except yaml.YAMLError as error:
+        raise ValueError(f"{where} is not YAML: {error}") from error
+
+
+def load_blocks(path: str | Path, blocks: Sequence[str], values: Sequence[str] = ()) -> dict[str, Any]:
+    """The content of a YAML recipe: every one of `blocks` as a dictionary, empty if it is not there, and `values`.
+
+    Raises `ValueError` naming the file if it cannot be read, or holds anything else.
+    """
+    where = f"recipe {str(path)!r}"
+    try:
+        content = load_yaml(Path(path).read_text(encoding="utf-8"), where)
+    except OSError as error:
+        raise ValueError(f"{where} cannot be read: {error.strerror}") from error
+    except UnicodeDecodeError as error:
+        raise ValueError(f"{where} is not YAML: {error}") from error
+    content = {} if content is None else content
+    if not isinstance(content, dict):
+        raise ValueError(f"{where}: expected blocks such as `training:`, got {type(content).__name__}")
+    refuse_unknown(content, (*values, *blocks), where)
+    for block in blocks:
+        content[block] = content.get(block) or {}
+        if not isinstance(content[block], dict):
+            raise ValueError(f"{where}: `{block}:` must hold names and values, got {content[block]!r}")
+    return content
+
+
 def load_recipe(path: str | Path) -> Recipe:
     """Read a YAML recipe: `method:` (a name) and the blocks of `Recipe`, all optional.
 
     The blocks hold overrides of the method's config, of its feature extractor, of the data set's options
-    (`DATASET_KEYS`), and of `PretrainingArguments`. Raises `ValueError` naming the file and the key for anything else;
+    (`DATA_KEYS`), and of `PretrainingArguments`. Raises `ValueError` naming the file and the key for anything else;
     `run_pretraining` checks the keys of `model:` and `features:`, once it knows the method.
     """
-    import yaml
-
-    path = Path(path)
-    try:
-        content = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except OSError as error:
-        raise ValueError(f"recipe {str(path)!r} cannot be read: {error.strerror}") from error
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise ValueError(f"recipe {str(path)!r} is not YAML: {error}") from error
-    content = {} if content is None else content
-    if not isinstance(content, dict):
-        raise ValueError(f"recipe {str(path)!r}: expected blocks such as `training:`, got {type(content).__name__}")
+    where = f"recipe {str(path)!r}"
     blocks = [spec.name for spec in dataclasses.fields(Recipe)]
-    refuse_unknown(content, blocks, f"recipe {str(path)!r}")
-    for block in blocks[1:]:
-        content[block] = content.get(block) or {}
-        if not isinstance(content[block], dict):
-            raise ValueError(f"recipe {str(path)!r}: `{block}:` must hold names and values, got {content[block]!r}")
-    known = ("dataset", *DATASET_KEYS["corpus"], *DATASET_KEYS["sampling"], *DATASET_KEYS["clips"])
-    refuse_unknown(content["data"], known, f"recipe {str(path)!r}, block `data:`")
-    known = ("dataset", *DATASET_KEYS["probe corpus"], *DATASET_KEYS["probe"])
-    refuse_unknown(content["probe"], known, f"recipe {str(path)!r}, block `probe:`")
+    content = load_blocks(path, blocks[1:], blocks[:1])
+    refuse_unknown(content["data"], DATA_KEYS, f"{where}, block `data:`")
+    refuse_unknown(content["probe"], PROBE_KEYS, f"{where}, block `probe:`")
     try:
-        make_arguments(content["training"], f"recipe {str(path)!r}, block `training:`")
+        make_arguments(content["training"], f"{where}, block `training:`")
     except ValueError as error:
         message = str(error)
-        raise ValueError(message if "block" in message else f"recipe {str(path)!r}, {message}") from error
+        raise ValueError(message if "block" in message else f"{where}, {message}") from error
     return Recipe(**{block: content.get(block) for block in blocks})

@@ -16,7 +16,8 @@ from typing import Any
 import numpy as np
 import torch
 from torch import Tensor, nn
-from transformers import AutoConfig, PreTrainedModel, Wav2Vec2CTCTokenizer, Wav2Vec2Processor, set_seed
+from torch.utils.data import Subset
+from transformers import PreTrainedModel, Wav2Vec2CTCTokenizer, Wav2Vec2Processor, set_seed
 from transformers.trainer_utils import EvalPrediction
 
 from hf_audio_ssl import schedules
@@ -30,7 +31,10 @@ from hf_audio_ssl.training.finetuning import (
     SupervisedTrainer,
     add_lora,
     hold_out,
+    load_parts,
+    open_clips,
     open_labelled,
+    readable,
     train_and_save,
     write_results,
 )
@@ -66,6 +70,7 @@ class CTCArguments(SupervisedArguments):
 
     # changed defaults of TrainingArguments
     learning_rate: float = field(default=3e-5, metadata={"help": "Peak learning rate."})
+    lr_scheduler_type: str = field(default="tri_stage", metadata={"help": "Must stay tri_stage."})
     weight_decay: float = field(default=0.0, metadata={"help": "On matrices; vectors and biases have none."})
     adam_beta2: float = field(default=0.98, metadata={"help": "Adam's second beta."})
     warmup_steps: float = field(default=0.1, metadata={"help": "Updates, or a share of all updates if below 1."})
@@ -75,7 +80,14 @@ class CTCArguments(SupervisedArguments):
         self.check_range("final_lr_scale", 0, 1)
         if self.head_only_steps < 0:
             raise ValueError(f"`head_only_steps` must not be negative, got {self.head_only_steps}")
+        if self.lr_scheduler_type != "tri_stage" or self.lr_scheduler_kwargs:
+            raise ValueError(
+                "the schedule is tri_stage, set by `warmup_steps`, `hold_share` and `final_lr_scale`; got "
+                f"lr_scheduler_type={self.lr_scheduler_type!r}, lr_scheduler_kwargs={self.lr_scheduler_kwargs!r}"
+            )
+        self.lr_scheduler_type = "constant"  # transformers does not know ours, which `CTCTrainer` makes
         super().__post_init__()
+        self.lr_scheduler_type = "tri_stage"
 
 
 def spoken(text: str, drop_characters: str) -> str:
@@ -200,13 +212,13 @@ def transcript_metrics(tokenizer: Wav2Vec2CTCTokenizer) -> Callable[[EvalPredict
 
 def load_for_ctc(args: CTCArguments, vocabulary: int) -> tuple[PreTrainedModel, Any]:
     """The model of `args.model` with a new head for `vocabulary` symbols, and its extractor, with the overrides."""
-    overrides = {"ctc_loss_reduction": "mean", "ctc_zero_infinity": True, **(args.config_overrides or {})}
-    config, unused = AutoConfig.from_pretrained(
-        args.model, return_unused_kwargs=True, vocab_size=vocabulary, pad_token_id=SPECIAL["<pad>"], **overrides
+    config, extractor = load_parts(
+        args,
+        vocab_size=vocabulary,
+        pad_token_id=SPECIAL["<pad>"],
+        ctc_loss_reduction="mean",
+        ctc_zero_infinity=True,
     )
-    if unused:
-        raise ValueError(f"config_overrides: {type(config).__name__} has no {', '.join(unused)}")
-    extractor = from_pretrained("AutoFeatureExtractor", args.model, **(args.feature_overrides or {}))
     model = from_pretrained("AutoModelForCTC", args.model, config=config, ignore_mismatched_sizes=True)
     if args.freeze_feature_encoder:
         model.base_model.freeze_feature_encoder()
@@ -237,12 +249,9 @@ def run_ctc(args: CTCArguments, *, callbacks: Sequence = ()) -> FinetuningResult
     tokenizer = make_tokenizer(texts[0], output_dir)
     set_seed(args.seed)  # the new head is drawn here
     model, extractor = load_for_ctc(args, len(tokenizer))
+    clips = [open_clips(part, extractor, args) for part in parts]
     train_clips, eval_clips = (
-        TranscribedClips(
-            ClipDataset(part, extractor.sampling_rate, seed=args.seed, cache_audio=args.cache_audio),
-            [tokenizer(text).input_ids for text in own],
-        )
-        for part, own in zip(parts, texts)
+        TranscribedClips(part, [tokenizer(text).input_ids for text in own]) for part, own in zip(clips, texts)
     )
     if args.lora:
         model = add_lora(model, args)
@@ -252,7 +261,7 @@ def run_ctc(args: CTCArguments, *, callbacks: Sequence = ()) -> FinetuningResult
         model=model,
         args=args,
         train_dataset=train_clips,
-        eval_dataset=eval_clips,
+        eval_dataset=Subset(eval_clips, readable(clips[1], args.dataloader_num_workers)),
         data_collator=collate_transcripts,
         processing_class=extractor,
         compute_metrics=transcript_metrics(tokenizer),

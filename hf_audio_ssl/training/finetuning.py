@@ -12,12 +12,13 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args, get_type_hints
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
+from torch.utils.data import DataLoader, Subset
 from transformers import (
     AutoConfig,
     AutoModelForAudioClassification,
@@ -30,9 +31,10 @@ from transformers.trainer_utils import EvalPrediction
 
 from hf_audio_ssl.audio.augment import mixup, noise_and_roll, roll_waveform, sample_beta, spec_augment
 from hf_audio_ssl.data.corpus import Corpus, open_corpus
-from hf_audio_ssl.data.dataset import ClipDataset, class_balanced_weights, collate_clips
+from hf_audio_ssl.data.dataset import ClipDataset, class_balanced_weights, collate_clips, seconds_to_crop
 from hf_audio_ssl.losses.classification import classification_loss
 from hf_audio_ssl.registry import from_pretrained
+from hf_audio_ssl.training.arguments import check_type, load_blocks, refuse_unknown
 from hf_audio_ssl.training.optimizer import parameter_groups
 
 # name of a loss -> (sigmoid instead of softmax, reduction of the binary cross-entropy)
@@ -42,18 +44,25 @@ LOSSES = {
     "bce_per_label": (True, "labels"),
     "bce_per_clip": (True, "batch"),
 }
+# blocks of a recipe, and the arguments that hold what they override
+OVERRIDES = {"model": "config_overrides", "features": "feature_overrides", "data": "data_options"}
+# fields of the model's config that are not to be overridden, and the argument that each follows from
+FOLLOWS_FROM = {
+    "num_labels": "dataset", "id2label": "dataset", "label2id": "dataset", "vocab_size": "dataset",
+    "pad_token_id": "dataset", "problem_type": "loss", "classifier_loss_reduction": "loss",
+    "label_smoothing": "label_smoothing_factor",
+}  # fmt: skip
+# what a recipe's `data:` may set: arguments of `open_corpus`, and of ours
+CORPUS_KEYS = (
+    "config", "audio_column", "label_column", "group_column", "label_names", "label_pattern", "group_folders",
+    "include", "num_clips", "seed",
+)  # fmt: skip
+DATA_ARGUMENTS = ("dataset", "train_split", "eval_split", "clip_seconds", "cache_audio")
 
 
 @dataclass
 class SupervisedArguments(TrainingArguments):
     """`TrainingArguments` with what every fine-tuning needs: which model, which data, full or LoRA."""
-
-    _VALID_DICT_FIELDS = [
-        *TrainingArguments._VALID_DICT_FIELDS,
-        "data_options",
-        "config_overrides",
-        "feature_overrides",
-    ]
 
     model: str | None = field(default=None, metadata={"help": "Folder or Hub id of a pre-trained model."})
     dataset: str | None = field(default=None, metadata={"help": "Folder, Hub data set name, or 'synthetic'."})
@@ -65,17 +74,10 @@ class SupervisedArguments(TrainingArguments):
         default=0.2,
         metadata={"help": "Share of the clips held out without eval_split: whole groups (speakers) where known."},
     )
-    data_options: dict | str | None = field(
-        default=None,
-        metadata={"help": 'More arguments of open_corpus, as JSON: \'{"label_pattern": "(?P<label>[0-9])_.*"}\'.'},
-    )
+    data_options: dict | None = field(default=None, metadata={"help": "More arguments of open_corpus."})
     cache_audio: bool = field(default=False, metadata={"help": "Keep decoded clips in memory: for small data sets."})
-    config_overrides: dict | str | None = field(
-        default=None, metadata={"help": "Model config fields to change, as JSON: '{\"drop_path_rate\": 0.1}'."}
-    )
-    feature_overrides: dict | str | None = field(
-        default=None, metadata={"help": "Feature extractor fields to change, as JSON: '{\"max_length\": 512}'."}
-    )
+    config_overrides: dict | None = field(default=None, metadata={"help": "Model config fields to change."})
+    feature_overrides: dict | None = field(default=None, metadata={"help": "Feature extractor fields to change."})
 
     lora: bool = field(
         default=False, metadata={"help": "Train low-rank adapters (and the head) instead of the encoder."}
@@ -96,6 +98,9 @@ class SupervisedArguments(TrainingArguments):
 
     def __post_init__(self):
         self.check_range("eval_share", 0, 1)
+        refuse_unknown(self.data_options or {}, CORPUS_KEYS, "data_options")
+        if self.remove_unused_columns:
+            raise ValueError("`remove_unused_columns` must be False: the model does not name the waveforms of a batch")
         super().__post_init__()
 
     def check_range(self, name: str, low: float, high: float) -> None:
@@ -110,7 +115,11 @@ class FinetuningArguments(SupervisedArguments):
     """For classification: the optimizer defaults of EAT's fine-tuning (arXiv 2401.03497), and what they lack."""
 
     clip_seconds: float | None = field(
-        default=None, metadata={"help": "Crop longer clips to this, at random in training; whole clips if not given."}
+        default=None,
+        metadata={
+            "help": "Crop longer clips to this many seconds, at random places in training and to the start in "
+            "evaluation. Not given: whole clips; for spectrogram methods, as much as features.max_length frames hold."
+        },
     )
 
     loss: str | None = field(
@@ -156,6 +165,11 @@ class FinetuningArguments(SupervisedArguments):
             raise ValueError(f"`mixup_alpha` must not be negative, got {self.mixup_alpha}")
         if self.lora and self.layer_decay != 1:
             raise ValueError("`layer_decay` is for full fine-tuning: with `lora` it must be 1")
+        if self.samples_per_epoch is not None and (not self.weighted_sampling or self.samples_per_epoch < 1):
+            raise ValueError(
+                f"`samples_per_epoch` must be positive, and only `weighted_sampling` has it, got "
+                f"{self.samples_per_epoch} with weighted_sampling={self.weighted_sampling}"
+            )
         if self.lr_scheduler_type == "cosine_with_min_lr" and self.lr_scheduler_kwargs is None:
             self.lr_scheduler_kwargs = {"min_lr_rate": 0.02}  # EAT: from 5e-5 down to 1e-6
         super().__post_init__()
@@ -371,7 +385,6 @@ def finetune(
     args: FinetuningArguments,
     *,
     eval_dataset=None,
-    label_names: Sequence[str] | None = None,
     sample_weights: Sequence[float] | None = None,
     callbacks: Sequence = (),
 ) -> FinetuningResult:
@@ -382,7 +395,6 @@ def finetune(
         feature_extractor: the one it was pre-trained with; takes a list of waveforms on any device.
         train_dataset, eval_dataset: items `{"audio": float32 (samples,), "label": int or multi-hot float32}`, as
             `ClipDataset` gives them; the latter make the task multi-label.
-        label_names: written into the config, so that the pipeline answers with names.
         sample_weights: one per training clip, with `args.weighted_sampling`.
         callbacks: further `TrainerCallback`s.
 
@@ -391,17 +403,19 @@ def finetune(
     """
     multi_label = isinstance(train_dataset[0]["label"], Tensor)
     args = dataclasses.replace(args, loss=args.loss or ("bce" if multi_label else "cross_entropy"))
-    sigmoid, _ = LOSSES[args.loss]
+    sigmoid, reduction = LOSSES[args.loss]
     if multi_label and not sigmoid:
         raise ValueError("clips with several labels need one of the bce losses, got loss='cross_entropy'")
+    if sigmoid and args.label_smoothing_factor:
+        raise ValueError(
+            f"`label_smoothing_factor` is for loss='cross_entropy', got {args.label_smoothing_factor} with "
+            f"loss={args.loss!r}"
+        )
+    # the loss that the saved model computes of labels is the one it was trained with
     model.config.problem_type = "multi_label_classification" if sigmoid else "single_label_classification"
-    num_labels = model.config.num_labels
-    if label_names is not None:
-        if len(label_names) != num_labels:
-            raise ValueError(f"the model has {num_labels} classes, but there are {len(label_names)} `label_names`")
-        model.config.id2label = dict(enumerate(label_names))
-        model.config.label2id = {name: i for i, name in enumerate(label_names)}
-
+    for name, value in (("classifier_loss_reduction", reduction), ("label_smoothing", args.label_smoothing_factor)):
+        if hasattr(model.config, name):  # a config of transformers' own has none
+            setattr(model.config, name, value)
     trainer = FinetuningTrainer(
         model=add_lora(model, args) if args.lora else model,
         args=args,
@@ -435,34 +449,28 @@ def make_finetuning_arguments(
     """`FinetuningArguments`, or another `kind`, from a YAML recipe and `values` that take precedence over it, key by
     key in dictionaries.
 
-    A recipe has the blocks of pre-training recipes, all optional: `model:` (config overrides), `features:` (feature
-    extractor overrides), `data:` (`dataset`, `train_split`, `eval_split`, `clip_seconds`; the rest goes to
-    `open_corpus`) and `training:` (the other arguments). Raises `ValueError` for names that do not exist.
+    A recipe has blocks as pre-training recipes have, all optional: `model:` (config overrides), `features:` (feature
+    extractor overrides), `data:` (`DATA_ARGUMENTS`; the rest goes to `open_corpus`) and `training:` (the other
+    arguments). The method is the model's. Raises `ValueError` for names that do not exist.
     """
-    content = {}
-    if recipe is not None:
-        import yaml
-
-        content = yaml.safe_load(Path(recipe).read_text(encoding="utf-8")) or {}
-    blocks = {name: dict(content.pop(name, None) or {}) for name in ("model", "features", "data", "training")}
-    if content:
-        raise ValueError(f"recipe {str(recipe)!r}: unknown {', '.join(content)}; expected some of {', '.join(blocks)}")
-    merged = blocks["training"]
-    for name in ("dataset", "train_split", "eval_split", "clip_seconds"):
-        if name in blocks["data"]:
-            merged[name] = blocks["data"].pop(name)
-    for name, block in (("config_overrides", "model"), ("feature_overrides", "features"), ("data_options", "data")):
-        if blocks[block]:
-            merged[name] = blocks[block]
-    for name, value in values.items():
-        if name in ("config_overrides", "feature_overrides", "data_options") and value:
-            value = {**merged.get(name, {}), **(json.loads(value) if isinstance(value, str) else value)}
-        merged[name] = value
-    types = {spec.name: spec.type for spec in dataclasses.fields(kind) if spec.init}
-    if unknown := [name for name in merged if name not in types]:
+    types = get_type_hints(kind)
+    known = [spec.name for spec in dataclasses.fields(kind) if spec.init]
+    blocks = load_blocks(recipe, (*OVERRIDES, "training")) if recipe else dict.fromkeys((*OVERRIDES, "training"), {})
+    overrides = {name: {**blocks[block], **(values.get(name) or {})} for block, name in OVERRIDES.items()}
+    data, own = overrides["data_options"], [name for name in DATA_ARGUMENTS if name in known]
+    refuse_unknown(data, (*own, *CORPUS_KEYS), "data")
+    merged = {
+        **blocks["training"],
+        **{name: data.pop(name) for name in own if name in data},
+        **values,
+        **{name: value or None for name, value in overrides.items()},
+    }
+    if unknown := [name for name in merged if name not in known]:
         raise ValueError(f"unknown fine-tuning arguments: {', '.join(unknown)}")
-    # YAML 1.1 reads `5e-5`, without a dot, as text
-    return kind(**{k: float(v) if types[k] is float else v for k, v in merged.items()})
+    for name, value in merged.items():
+        if {int, float, bool} & {types[name], *get_args(types[name])}:  # transformers leaves numbers unchecked
+            merged[name] = check_type(name, value, types[name])
+    return kind(**merged)
 
 
 def hold_out(corpus: Corpus, share: float, seed: int = 0) -> tuple[np.ndarray, np.ndarray]:
@@ -511,20 +519,60 @@ def open_labelled(args: SupervisedArguments, split: str | None) -> Corpus:
     return corpus
 
 
-def load_for_finetuning(args: FinetuningArguments, label_names: Sequence[str]) -> tuple[PreTrainedModel, Any]:
-    """The model of `args.model` with a classification head, and its feature extractor, with the overrides applied."""
+def load_parts(args: SupervisedArguments, **fields) -> tuple[Any, Any]:
+    """Config, with `fields`, and feature extractor of `args.model`; the overrides are applied.
+
+    Raises `ValueError` for overrides that do not exist or follow from arguments.
+    """
     config_overrides, feature_overrides = args.config_overrides or {}, args.feature_overrides or {}
-    labels = {"id2label": dict(enumerate(label_names)), "label2id": {name: i for i, name in enumerate(label_names)}}
-    config, unused = AutoConfig.from_pretrained(args.model, return_unused_kwargs=True, **labels, **config_overrides)
+    for name in config_overrides:
+        if name in FOLLOWS_FROM:
+            raise ValueError(f"config_overrides: {name} follows from the argument `{FOLLOWS_FROM[name]}`, set that")
+    config, unused = AutoConfig.from_pretrained(
+        args.model, return_unused_kwargs=True, **{**fields, **config_overrides}
+    )
     if unused:
         raise ValueError(f"config_overrides: {type(config).__name__} has no {', '.join(unused)}")
     extractor = from_pretrained("AutoFeatureExtractor", args.model)
     if unknown := [name for name in feature_overrides if not hasattr(extractor, name)]:
         raise ValueError(f"feature_overrides: {type(extractor).__name__} has no {', '.join(unknown)}")
-    extractor = from_pretrained("AutoFeatureExtractor", args.model, **feature_overrides)
+    return config, from_pretrained("AutoFeatureExtractor", args.model, **feature_overrides)
+
+
+def load_for_finetuning(args: FinetuningArguments, label_names: Sequence[str]) -> tuple[PreTrainedModel, Any]:
+    """The model of `args.model` with a classification head, and its feature extractor, with the overrides applied."""
+    labels = {"id2label": dict(enumerate(label_names)), "label2id": {name: i for i, name in enumerate(label_names)}}
+    config, extractor = load_parts(args, **labels)
     # a fine-tuned model may be the start for another set of classes: then its head does not fit, and is replaced
     model = AutoModelForAudioClassification.from_pretrained(args.model, config=config, ignore_mismatched_sizes=True)
     return model, extractor
+
+
+def open_clips(corpus: Corpus, extractor, args: SupervisedArguments, **options) -> ClipDataset:
+    """The clips of a part of the data. Unreadable ones, and those shorter than a window, are listed in
+    `skipped.jsonl`."""
+    return ClipDataset(
+        corpus,
+        extractor.sampling_rate,
+        seed=args.seed,
+        min_seconds=extractor.min_samples("max_length") / extractor.sampling_rate,
+        cache_audio=args.cache_audio,
+        skipped_path=Path(args.output_dir) / "skipped.jsonl",
+        **options,
+    )
+
+
+def readable(clips: ClipDataset, num_workers: int = 0) -> list[int]:
+    """Indices of the clips that can be read; reads each once.
+
+    In the place of an unreadable clip a `ClipDataset` gives another one: fit for training, but in evaluation it would
+    count twice.
+    """
+    loader = DataLoader(
+        clips, batch_size=32, collate_fn=collate_clips, num_workers=num_workers, generator=torch.Generator()
+    )
+    found = torch.cat([batch["index"] for batch in loader])
+    return torch.nonzero(found == torch.arange(len(clips)))[:, 0].tolist()
 
 
 def run_finetuning(args: FinetuningArguments, *, callbacks: Sequence = ()) -> FinetuningResult:
@@ -544,22 +592,17 @@ def run_finetuning(args: FinetuningArguments, *, callbacks: Sequence = ()) -> Fi
     set_seed(args.seed)  # the new head is drawn here
     model, extractor = load_for_finetuning(args, corpus.label_names)
 
-    def clips(part: Corpus, random_crop: bool) -> ClipDataset:
-        return ClipDataset(
-            part,
-            extractor.sampling_rate,
-            args.clip_seconds,
-            seed=args.seed,
-            random_crop=random_crop,
-            cache_audio=args.cache_audio,
-        )
-
+    seconds = seconds_to_crop(extractor, args.clip_seconds)
+    train_clips, eval_clips = (
+        open_clips(part, extractor, args, clip_seconds=seconds, random_crop=random_crop)
+        for part, random_crop in ((corpus, True), (eval_corpus, False))
+    )
     result = finetune(
         model,
         extractor,
-        clips(corpus, True),
+        train_clips,
         args,
-        eval_dataset=clips(eval_corpus, False),
+        eval_dataset=Subset(eval_clips, readable(eval_clips, args.dataloader_num_workers)),
         sample_weights=class_balanced_weights(corpus.labels) if args.weighted_sampling else None,
         callbacks=callbacks,
     )
@@ -568,17 +611,22 @@ def run_finetuning(args: FinetuningArguments, *, callbacks: Sequence = ()) -> Fi
 
 
 def write_results(result: FinetuningResult, args: SupervisedArguments, task: str, figures: Sequence[str]) -> None:
-    """`results.json` beside model and adapter: the figures of the last evaluation, as model cards take them."""
+    """`results.json` beside model and adapter: the figures of the last evaluation, as model cards take them, with the
+    `base_model` where that is on the Hub."""
     if args.process_index:
         return
+    folder = Path(args.dataset)
+    dataset = folder.resolve().name if folder.is_dir() else args.dataset
+    base_model = {} if Path(args.model).exists() else {"base_model": args.model}
     values = {name: result.metrics.get(f"eval_{name}") for name in figures}
     records = [
         {
             "task": task,
-            "dataset": Path(args.dataset).name,
+            "dataset": dataset,
             "split": args.eval_split or "held out",
             "metric": name,
             "value": round(value, 4),
+            **base_model,
         }
         for name, value in values.items()
         if value is not None and math.isfinite(value)  # d-prime is infinite when every clip is ranked right

@@ -10,6 +10,7 @@ import hashlib
 import inspect
 import json
 import logging
+import os
 import time
 from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -29,7 +30,7 @@ from torch.utils.data import DataLoader
 from tqdm.auto import tqdm
 
 from hf_audio_ssl.audio.augment import crop_to_shortest, vary_spectrum
-from hf_audio_ssl.data.dataset import GlobalBatchSampler, StreamingClipDataset, collate_clips
+from hf_audio_ssl.data.dataset import ClipDataset, GlobalBatchSampler, StreamingClipDataset, collate_clips
 from hf_audio_ssl.training import checkpoint as checkpoints
 from hf_audio_ssl.training.arguments import PretrainingArguments
 from hf_audio_ssl.training.optimizer import build_optimizer
@@ -506,14 +507,27 @@ def _settings(model, feature_extractor, dataset, args: PretrainingArguments, pro
     }
     weights = getattr(dataset, "weights", None)
     if weights is not None:
-        settings["sampling"] = hashlib.blake2b(np.asarray(weights, np.float64).tobytes(), digest_size=8).hexdigest()
+        settings["sampling"] = _digest(np.asarray(weights, np.float64).tobytes())
+    if isinstance(dataset, ClipDataset | StreamingClipDataset):
+        settings["data"] = dict(vars(dataset.cropper))
+    if isinstance(dataset, ClipDataset):
+        paths = [dataset.corpus.path(index) for index in range(len(dataset))]
+        # relative ones: a folder may move between two runs
+        above = os.path.commonprefix([min(paths), max(paths)]).rfind(os.sep) + 1
+        settings["data"]["files"] = _digest("\n".join(path[above:] for path in paths).encode())
     return json.loads(json.dumps(settings, default=str))
+
+
+def _digest(content: bytes) -> str:
+    return hashlib.blake2b(content, digest_size=8).hexdigest()
 
 
 def _check_same_run(folder: Path, saved: dict[str, Any], current: dict[str, Any]) -> None:
     """Refuse other settings; another split of the same global batch over processes only changes masks, and is said."""
     saved, current = dict(saved), dict(current)
     before, now = saved.pop("processes"), current.pop("processes")
+    if "data" not in saved:  # a checkpoint from before it was kept
+        current.pop("data", None)
     checkpoints.check_same_run(folder, saved, current)
     if before != now:
         logger.warning(

@@ -16,7 +16,6 @@ from hf_audio_ssl.data.dataset import (
     CorpusReadError,
     GlobalBatchSampler,
     class_balanced_weights,
-    clip_loader,
     collate_clips,
     group_weights,
 )
@@ -209,9 +208,8 @@ def test_batches_do_not_depend_on_workers(tmp_path):
     def batches(workers, start_step=0):
         dataset = ClipDataset(corpus, RATE, clip_seconds=0.25, seed=2)
         with warnings.catch_warnings(record=True):
-            loader = clip_loader(
-                dataset, GlobalBatchSampler(21, 4, seed=2, start_step=start_step), num_workers=workers
-            )
+            sampler = GlobalBatchSampler(21, 4, seed=2, start_step=start_step)
+            loader = DataLoader(dataset, batch_sampler=sampler, collate_fn=collate_clips, num_workers=workers)
             return [
                 (b["index"].tolist(), b["labels"].tolist(), torch.stack(b["audio"]))
                 for b in islice(loader, 12 - start_step)
@@ -237,11 +235,6 @@ def test_multi_label_clips_are_multi_hot():
     dataset = ClipDataset(corpus, RATE)
     batch = collate_clips([dataset[0], dataset[1]])
     assert batch["labels"].tolist() == [[1, 0, 1], [0, 0, 0]] and batch["labels"].dtype == torch.float32
-
-
-def test_loader_takes_a_sampler_for_clips_only():
-    with pytest.raises(ValueError, match="sampler"):
-        clip_loader(ClipDataset(open_corpus("synthetic", num_clips=2), 16000))
 
 
 def test_speed_and_level_vary_from_epoch_to_epoch(tmp_path):

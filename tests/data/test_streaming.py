@@ -8,9 +8,10 @@ import numpy as np
 import pytest
 import soundfile
 import torch
+from torch.utils.data import DataLoader
 
 from hf_audio_ssl.data.corpus import open_corpus
-from hf_audio_ssl.data.dataset import CorpusReadError, StreamingClipDataset, clip_loader
+from hf_audio_ssl.data.dataset import CorpusReadError, StreamingClipDataset
 
 RATE = 8000
 NUM_CLIPS = 22
@@ -38,7 +39,7 @@ def take(corpus, batches, batch_size=4, workers=0, **arguments):
     arguments = {"seed": 3, "shuffle_buffer": 8, **arguments}
     dataset = StreamingClipDataset(corpus, RATE, 0.1, batch_size, **arguments)
     with warnings.catch_warnings(record=True):
-        return list(islice(clip_loader(dataset, num_workers=workers), batches))
+        return list(islice(DataLoader(dataset, batch_size=None, num_workers=workers), batches))
 
 
 def labels(batches):

@@ -148,6 +148,10 @@ def test_transcripts_are_what_is_spoken(tmp_path):
         ({"data_options": {}}, "has no labels"),
         ({"model": None}, "`model` must be given"),
         ({"config_overrides": {"nonsense": 1}}, "has no nonsense"),
+        ({"config_overrides": {"vocab_size": 9}}, "vocab_size follows from the argument `dataset`"),
+        ({"feature_overrides": {"nonsense": 1}}, "Wav2Vec2FeatureExtractor has no nonsense"),
+        ({"data_options": {"nonsense": 1}}, "data_options: unknown nonsense"),
+        ({"lr_scheduler_type": "linear"}, "the schedule is tri_stage, .* got lr_scheduler_type='linear'"),
     ],
 )
 def test_bad_arguments(corpus, pretrained, tmp_path, changes, message):

@@ -8,15 +8,23 @@ import numpy as np
 import pytest
 import soundfile
 import torch
-from transformers import ASTConfig, ASTForAudioClassification, AutoModelForAudioClassification, pipeline
+from transformers import (
+    ASTConfig,
+    ASTForAudioClassification,
+    AutoModelForAudioClassification,
+    TrainerCallback,
+    pipeline,
+)
 
 from hf_audio_ssl import EatConfig, EatFeatureExtractor, EatForAudioClassification, EatForPreTraining
 from hf_audio_ssl.audio.io import load
+from hf_audio_ssl.command_line import parse_finetuning
 from hf_audio_ssl.data.corpus import Corpus, open_corpus
 from hf_audio_ssl.registry import get_method, load_class
 from hf_audio_ssl.training.finetuning import (
     EpochWeightedSampler,
     FinetuningArguments,
+    FinetuningResult,
     FinetuningTrainer,
     add_lora,
     collate,
@@ -26,10 +34,12 @@ from hf_audio_ssl.training.finetuning import (
     layer_decay_groups,
     make_finetuning_arguments,
     run_finetuning,
+    write_results,
 )
 
 RATE = 16000
 NAMES = ["low", "middle", "high"]
+ID2LABEL = dict(enumerate(NAMES))
 
 
 class Tones(torch.utils.data.Dataset):
@@ -53,7 +63,7 @@ class Tones(torch.utils.data.Dataset):
 def config(**changes):
     sizes = dict(hidden_size=32, num_hidden_layers=3, num_attention_heads=2, intermediate_size=64, num_mel_bins=32)
     decoder = dict(decoder_hidden_size=16, decoder_num_layers=1, decoder_groups=4, num_clones=2, max_time_patches=8)
-    return EatConfig(**sizes, **decoder, num_labels=3, **changes)
+    return EatConfig(**sizes, **decoder, id2label=ID2LABEL, **changes)
 
 
 @pytest.fixture
@@ -238,9 +248,9 @@ def test_gradient_accumulation_keeps_the_scale_of_loss_and_gradient(build, extra
 def test_full_fine_tuning_from_a_pretrained_folder_to_the_pipeline(extractor, tmp_path):
     torch.manual_seed(0)
     EatForPreTraining(config()).save_pretrained(tmp_path / "pretrained")
-    model = AutoModelForAudioClassification.from_pretrained(tmp_path / "pretrained", num_labels=3)
+    model = AutoModelForAudioClassification.from_pretrained(tmp_path / "pretrained")
     args = arguments(tmp_path / "out", max_steps=60, layer_decay=0.8, specaug_ratio=0.2, eval_strategy="epoch")
-    result = finetune(model, extractor, Tones(), args, eval_dataset=Tones(9), label_names=NAMES)
+    result = finetune(model, extractor, Tones(), args, eval_dataset=Tones(9))
     assert losses(result)[-1] < 0.5 * losses(result)[0]
     assert result.metrics["eval_accuracy"] == 1.0
 
@@ -258,7 +268,7 @@ def test_lora_saves_an_adapter_and_an_equal_merged_model(model, extractor, tmp_p
     model.save_pretrained(tmp_path / "base")
     frozen = {name: p.clone() for name, p in model.named_parameters()}
     args = arguments(tmp_path / "out", lora=True, lora_targets=["all-linear"], learning_rate=1e-2)
-    result = finetune(model, extractor, Tones(), args, eval_dataset=Tones(9), label_names=NAMES)
+    result = finetune(model, extractor, Tones(), args, eval_dataset=Tones(9))
     assert losses(result)[-1] < 0.5 * losses(result)[0]
     assert result.adapter_dir == tmp_path / "out" / "adapter"
     size = (result.adapter_dir / "adapter_model.safetensors").stat().st_size
@@ -303,13 +313,17 @@ def test_wrong_arguments_are_named(model, extractor, tmp_path):
         (dict(specaug_ratio=1.5), "specaug_ratio.*1.5"),
         (dict(specaug_mel_ratio=-1.0), "specaug_mel_ratio.*-1.0"),
         (dict(lora=True, layer_decay=0.5), "layer_decay"),
+        (dict(samples_per_epoch=5), "samples_per_epoch.*weighted_sampling.*got 5"),
+        (dict(samples_per_epoch=0, weighted_sampling=True), "samples_per_epoch.*got 0"),
+        (dict(remove_unused_columns=True), "remove_unused_columns. must be False"),
+        (dict(data_options={"splitt": "a"}), "data_options: unknown splitt; expected some of config"),
     ]:
         with pytest.raises(ValueError, match=message):
             arguments(tmp_path, **wrong)
     with pytest.raises(ValueError, match="bce"):
         finetune(model, extractor, Tones(multi_label=True), arguments(tmp_path, loss="cross_entropy"))
-    with pytest.raises(ValueError, match="3 classes.*2 `label_names`"):
-        finetune(model, extractor, Tones(), arguments(tmp_path), label_names=["a", "b"])
+    with pytest.raises(ValueError, match="label_smoothing_factor.*cross_entropy.*0.1 with loss='bce'"):
+        finetune(model, extractor, Tones(), arguments(tmp_path, loss="bce", label_smoothing_factor=0.1))
 
 
 # From names and recipes
@@ -338,7 +352,7 @@ def test_values_override_the_recipe_key_by_key(tmp_path):
         "output_dir": str(tmp_path),
         "use_cpu": True,
         "max_steps": 7,
-        "config_overrides": '{"drop_path_rate": 0.3}',
+        "config_overrides": {"drop_path_rate": 0.3},
     }
     args = make_finetuning_arguments(given, recipe)
     assert args.config_overrides == {"drop_path_rate": 0.3, "label_smoothing": 0.2}
@@ -349,6 +363,51 @@ def test_values_override_the_recipe_key_by_key(tmp_path):
     recipe.write_text("optimizer: {lr: 1}\n")
     with pytest.raises(ValueError, match="optimizer.*model, features, data, training"):
         make_finetuning_arguments(given, recipe)
+
+
+def test_overrides_of_a_command_line_do_what_the_recipe_does(tmp_path):
+    recipe = tmp_path / "recipe.yaml"
+    recipe.write_text("data: {dataset: a, clip_seconds: null, num_clips: 8}\ntraining: {max_steps: 1e2}\n")
+
+    def parse(*argv):
+        return parse_finetuning(["--recipe", str(recipe), "--output_dir", str(tmp_path), "--use_cpu", *argv])
+
+    args = parse()
+    assert (args.dataset, args.clip_seconds, args.data_options) == ("a", None, {"num_clips": 8})
+    assert args.max_steps == 100 and isinstance(args.max_steps, int)
+    args = parse(
+        "--set", "data.dataset=b", "data.clip_seconds=2.5", "data.eval_split=test", "data.train_split=train",
+        "data.config=en", "model.layer_norm_eps=1e-5", "--set", "features.mean=-1",
+    )  # fmt: skip
+    assert (args.dataset, args.clip_seconds, args.train_split, args.eval_split) == ("b", 2.5, "train", "test")
+    assert args.data_options == {"num_clips": 8, "config": "en"}
+    assert args.config_overrides == {"layer_norm_eps": 1e-5} and args.feature_overrides == {"mean": -1}
+    assert parse("--set", "data.dataset=b", "--dataset", "c").dataset == "c"
+    for wrong in (["--set", "data.split=train"], ["--set", "data.gain_db=3"]):
+        with pytest.raises(ValueError, match="data: unknown (split|gain_db); expected some of dataset, train_split"):
+            parse(*wrong)
+    for wrong in (["--data_options", "{}"], ["--config-overrides", "{}"], ["--set", "probe.pool=cls"]):
+        with pytest.raises(SystemExit):
+            parse(*wrong)
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        (None, "recipe.yaml' cannot be read: No such file"),
+        ("[1, 2]", "recipe.yaml': expected blocks .* got list"),
+        ("training: 3", "recipe.yaml': `training:` must hold names and values, got 3"),
+        ("training: {max_steps: many}", "max_steps='many': expected int"),
+        ("training: {learning_rate: fast}", "learning_rate='fast': expected float"),
+        ("data: {clip_seconds: long}", "clip_seconds='long': expected float or nothing"),
+        ("data: [", "recipe.yaml' is not YAML"),
+    ],
+)
+def test_mistakes_in_a_recipe_are_named(tmp_path, text, message):
+    if text is not None:
+        (tmp_path / "recipe.yaml").write_text(text)
+    with pytest.raises(ValueError, match=message):
+        make_finetuning_arguments({"output_dir": str(tmp_path), "use_cpu": True}, tmp_path / "recipe.yaml")
 
 
 def test_hold_out_keeps_groups_whole_and_classes_even():
@@ -396,6 +455,8 @@ def test_wrong_names_are_errors(pretrained, tmp_path):
         (dict(model=None), "`model` must be given"),
         (dict(config_overrides={"hiden_size": 3}), "EatConfig has no hiden_size"),
         (dict(feature_overrides={"mels": 3}), "EatFeatureExtractor has no mels"),
+        (dict(config_overrides={"label_smoothing": 0.1}), "label_smoothing follows from .*label_smoothing_factor"),
+        (dict(config_overrides={"classifier_loss_reduction": "labels"}), "loss_reduction follows from .*`loss`"),
     ]:
         with pytest.raises(ValueError, match=message):
             run_finetuning(arguments(tmp_path / "out", **(dict(model=pretrained) | data | wrong)))
@@ -417,3 +478,79 @@ def test_an_evaluation_folder_may_lack_classes(pretrained, tmp_path):
     assert AutoModelForAudioClassification.from_pretrained(result.output_dir).config.id2label == dict(enumerate("abc"))
     with pytest.raises(ValueError, match="classes that the training split lacks: z"):
         run_finetuning(arguments(tmp_path / "out", eval_split="other", **how))
+
+
+def write_clips(folder, lengths):
+    """Noise of these samples, in turn of the classes a and b."""
+    rng = np.random.default_rng(0)
+    for number, length in enumerate(lengths):
+        (folder / "ab"[number % 2]).mkdir(parents=True, exist_ok=True)
+        soundfile.write(folder / "ab"[number % 2] / f"{number}.wav", rng.normal(0, 0.1, length), RATE)
+    return folder
+
+
+def test_unreadable_clips_are_listed_and_do_not_count_in_the_evaluation(pretrained, tmp_path):
+    audio = tmp_path / "audio"
+    write_clips(audio / "train", [5000] * 11 + [200])  # the last one is shorter than a window
+    write_clips(audio / "test", [5000] * 20)
+    (audio / "test/a/4.wav").write_bytes(b"no audio")
+    args = arguments(
+        tmp_path / "out", model=pretrained, dataset=str(audio), train_split="train", eval_split="test", max_steps=4,
+        lora=True, lora_merge=False, loss="bce_per_clip",
+    )  # fmt: skip
+    seen = []
+
+    class Count(TrainerCallback):
+        def on_evaluate(self, args, state, control, **kwargs):
+            seen.append(kwargs["eval_dataloader"].dataset)
+
+    with pytest.warns(UserWarning, match="skipped .*4.wav"):
+        result = run_finetuning(args, callbacks=[Count()])
+    assert [clip["index"] for clip in seen[0]] == [
+        i for i, p in enumerate(open_corpus(audio / "test").sources) if "a/4.wav" not in p
+    ]
+    assert result.metrics["eval_accuracy"] * 19 == pytest.approx(round(result.metrics["eval_accuracy"] * 19))
+    listed = [json.loads(line)["path"] for line in (tmp_path / "out/skipped.jsonl").read_text().splitlines()]
+    assert sorted(Path(path).name for path in listed) == ["11.wav", "4.wav"]
+
+    # results and adapter, as a card takes them
+    (record,) = json.loads((tmp_path / "out/adapter/results.json").read_text())
+    assert record["dataset"] == "audio" and "base_model" not in record
+    assert not (tmp_path / "out/config.json").exists()
+
+
+def test_the_saved_model_computes_the_loss_it_was_trained_with(model, extractor, tmp_path):
+    finetune(model, extractor, Tones(), arguments(tmp_path / "bce", max_steps=1, loss="bce_per_clip"))
+    saved = EatForAudioClassification.from_pretrained(tmp_path / "bce").config
+    assert saved.classifier_loss_reduction == "batch" and saved.problem_type == "multi_label_classification"
+    finetune(model, extractor, Tones(), arguments(tmp_path / "ce", max_steps=1, label_smoothing_factor=0.1))
+    saved = EatForAudioClassification.from_pretrained(tmp_path / "ce").config
+    assert (saved.classifier_loss_reduction, saved.label_smoothing) == ("mean", 0.1)
+
+
+def test_long_clips_are_cropped_at_random_to_what_the_extractor_keeps(pretrained, extractor, tmp_path):
+    audio, crops = write_clips(tmp_path / "audio", [20_000] * 8), {}
+
+    class Look(TrainerCallback):
+        def on_epoch_end(self, args, state, control, train_dataloader=None, eval_dataloader=None, **kwargs):
+            clip = train_dataloader.dataset[0]["audio"]
+            assert extractor.num_frames(len(clip)) == extractor.max_length
+            crops[round(state.epoch)] = clip[:100].sum().item()
+
+    run_finetuning(
+        arguments(
+            tmp_path / "out", model=pretrained, dataset=str(audio), max_steps=6, per_device_train_batch_size=3,
+            eval_share=0.25,
+        ),
+        callbacks=[Look()],
+    )  # fmt: skip
+    assert len(crops) == len(set(crops.values())) == 3
+
+
+def test_results_name_the_data_set_and_the_model_of_the_hub(tmp_path):
+    values = dict(dataset="openslr/librispeech_asr", model="somebody/eat-base", eval_split="test")
+    write_results(
+        FinetuningResult(tmp_path, {"eval_accuracy": 0.5}, []), arguments(tmp_path, **values), "task", ["accuracy"]
+    )
+    (record,) = json.loads((tmp_path / "results.json").read_text())
+    assert record["dataset"] == "openslr/librispeech_asr" and record["base_model"] == "somebody/eat-base"

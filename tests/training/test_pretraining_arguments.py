@@ -7,7 +7,7 @@ from transformers import HfArgumentParser
 from hf_audio_ssl.command_line import parse_pretraining
 from hf_audio_ssl.registry import get_method, load_class
 from hf_audio_ssl.training import PretrainingArguments, load_recipe, run_pretraining
-from hf_audio_ssl.training.arguments import FREE_ARGUMENTS, make_arguments
+from hf_audio_ssl.training.arguments import FREE_ARGUMENTS, load_yaml, make_arguments
 
 ROOT = Path(__file__).parents[2]
 
@@ -28,6 +28,7 @@ ROOT = Path(__file__).parents[2]
         ({"warmup_steps": 11, "max_steps": 10}, "warmup_steps=11 .*expected at most max_steps=10"),
         ({"lr_schedule": "step"}, "lr_schedule='step': expected one of cosine, linear"),
         ({"lr_schedule": "inverse_sqrt"}, "warmup_steps=0: .*inverse_sqrt"),
+        ({"min_lr": 1e-5, "lr_schedule": "constant"}, "min_lr=1e-05: lr_schedule='constant' does not fall"),
         ({"hold_steps": 5}, "hold_steps=5: only .*tri_stage"),
         ({"adam_beta2": 1.0}, r"adam_beta2=1.0: expected a number in \[0, 1\)"),
         ({"mixed_precision": "int8"}, "mixed_precision='int8': expected one of no, bf16, fp16"),
@@ -44,9 +45,12 @@ def test_bad_values_are_named_with_what_is_expected(values, message):
 
 
 def test_numbers_as_yaml_reads_them():
-    args = PretrainingArguments(max_steps=1e3, learning_rate="5e-4", clip_seconds=1, weight_decay=0)
+    text = "{max_steps: 1e3, learning_rate: 5e-4, min_lr: 1E-5, clip_seconds: 1, adam_epsilon: 1.5e-7}"
+    args = make_arguments(load_yaml(text, "here"))
     assert args.max_steps == 1000 and isinstance(args.max_steps, int)
-    assert args.learning_rate == 5e-4 and args.clip_seconds == 1
+    assert (args.learning_rate, args.min_lr, args.adam_epsilon, args.clip_seconds) == (5e-4, 1e-5, 1.5e-7, 1)
+    text = "[1e+3, .5e2, -1.0e3, 1_e3, e5, 0x1e5, '1e5', 1e5a, 2024-01-01]"
+    assert load_yaml(text, "here")[:-1] == [1e3, 50.0, -1e3, "1_e3", "e5", 0x1E5, "1e5", "1e5a"]
 
 
 def test_every_argument_has_help_and_a_command_line_option():
@@ -128,6 +132,16 @@ def test_a_recipe_that_is_not_there():
             r"features \(Eat.*\): unknown mels; .*num_mel_bins",
         ),
         ({"method": "eat", "dataset": "synthetic", "data": {"rate": 3}}, "data: unknown rate"),
+        ({"method": "eat", "dataset": "synthetic", "probe_steps": 3}, "probe_steps=3, but no probe is given"),
+        (
+            {"method": "eat", "dataset": "synthetic", "probe": {"dataset": "synthetic", "num_clips": 4}},
+            "probe_steps=0, but there is a probe",
+        ),
+        ({"method": "eat", "dataset": "synthetic", "probe": {"pool": "cls"}}, "probe: got pool, expected a dataset"),
+        (
+            {"method": "eat", "dataset": "synthetic", "probe": {"dataset": "synthetic", "probes": ["svm"]}},
+            "probes: unknown svm; expected some of linear, knn",
+        ),
         (
             {"method": "eat", "dataset": "synthetic", "steps": 3},
             "training: unknown steps; expected some of .*max_steps",

@@ -16,6 +16,7 @@ from hf_audio_ssl.training import (
     CheckpointError,
     NonFiniteLossError,
     PretrainingArguments,
+    open_clips,
     plot_history,
     pretrain,
     run_pretraining,
@@ -317,3 +318,66 @@ def test_an_upload_that_fails_does_not_end_the_run(tmp_path, caplog, monkeypatch
     _, result = toy_run(tmp_path, push_to_hub=True, hub_model_id="somebody/toy", save_steps=3)
     assert result.steps == 6
     assert "could not be pushed to somebody/toy: " in caplog.text  # the toy is no method of the registry
+
+
+def write_waves(folder, names, seconds):
+    folder.mkdir()
+    for index, name in enumerate(names):
+        soundfile.write(folder / name, synthesize(0, index, seconds=seconds), 16000)
+    return str(folder)
+
+
+def test_without_clip_seconds_a_spectrogram_method_hears_all_of_a_long_file(tmp_path, caplog):
+    waves, extractor = write_waves(tmp_path / "waves", ["a.wav", "b.wav"], 3.0), EatFeatureExtractor(max_length=64)
+    args = PretrainingArguments(output_dir=str(tmp_path / "out"), max_steps=1, per_device_batch_size=2)
+    with caplog.at_level(logging.INFO, "hf_audio_ssl"):
+        clips = open_clips(waves, {}, extractor, args)
+    assert "clip_seconds is not set: longer clips are cropped to the 0.655 s of features.max_length=64" in caplog.text
+    crops = [clips[epoch, 0]["audio"] for epoch in range(5)]
+    assert {extractor.num_frames(len(crop)) for crop in crops} == {64}
+    assert len({tuple(crop.tolist()) for crop in crops}) == 5
+    features = extractor(crops, sampling_rate=16000)["input_values"]
+    assert torch.equal(
+        features, extractor(crops, sampling_rate=16000, padding="longest", truncation=False).input_values
+    )
+
+    pretrain(EatForPreTraining(EatConfig(**TINY_EAT)), extractor, clips, args)
+    run = json.loads((tmp_path / "out/run.json").read_text())
+    assert run["effective_batch"] == {"clips": 2, "seconds": 1.31, "input_steps": 128}
+    with caplog.at_level(logging.WARNING, "hf_audio_ssl"):
+        open_clips(waves, {}, extractor, PretrainingArguments(clip_seconds=1.0))
+    assert "clip_seconds=1 gives 98 frames, of which features.max_length=64 keeps the first" in caplog.text
+
+
+def test_other_data_is_another_run_but_a_folder_may_move(tmp_path):
+    def run(dataset, **data):
+        return run_pretraining(
+            method="eat", dataset=dataset, model=TINY_EAT, features={"max_length": 64}, max_steps=1,
+            output_dir=str(tmp_path / "out"), per_device_batch_size=2, clip_seconds=0.6, data=data,
+        )  # fmt: skip
+
+    here = write_waves(tmp_path / "waves", ["a.wav", "b.wav"], 0.7)
+    other = write_waves(tmp_path / "other", ["a.wav", "c.wav"], 0.7)
+    run(here)
+    moved = (tmp_path / "waves").rename(tmp_path / "moved")
+    assert run(str(moved)).steps == 1
+    for dataset, data, message in (
+        (moved, {"gain_db": 3.0}, "data.gain_db was 0.0, is 3.0"),
+        (moved, {"speed_perturb": 0.1}, "data.speed_perturb was 0.0, is 0.1"),
+        (moved, {"min_seconds": 0.5}, "data.min_samples was 400, is 8000"),
+        (other, {}, "data.files was "),
+    ):
+        with pytest.raises(CheckpointError, match=message):
+            run(str(dataset), **data)
+
+
+def test_a_checkpoint_that_does_not_tell_its_data_is_resumed(tmp_path):
+    """Those written before the data were kept in them."""
+    waves = write_waves(tmp_path / "waves", ["a.wav", "b.wav"], 0.7)
+    plan = dict(method="eat", dataset=waves, model=TINY_EAT, features={"max_length": 64}, max_steps=1)
+    run_pretraining(output_dir=str(tmp_path / "out"), per_device_batch_size=2, **plan)
+    file = tmp_path / "out/checkpoint-00000001/optimizer_state/trainer_state.json"
+    state = json.loads(file.read_text())
+    del state["settings"]["data"]
+    file.write_text(json.dumps(state))
+    assert run_pretraining(output_dir=str(tmp_path / "out"), per_device_batch_size=2, **plan).steps == 1
