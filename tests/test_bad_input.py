@@ -107,6 +107,36 @@ def test_encode_options(tester, options, message):
         )
 
 
+SPECTROGRAMS = [tester for tester in TESTERS if tester.spec.input == "spectrogram"]
+
+
+@pytest.mark.parametrize("tester", SPECTROGRAMS, ids=lambda tester: tester.method)
+@pytest.mark.parametrize("name", ["AutoModel", "AutoModelForPreTraining"])
+@pytest.mark.parametrize("bins", [16, 33, 40, 64])
+def test_spectrogram_of_another_height(tester, name, bins):
+    """Their patches would be others, or lie in the wrong places."""
+    model, (values, mask) = tester.model(name), tester.inputs().values()
+    assert values.shape[2] == 32
+    message = rf"input_values: got shape \(3, 96, {bins}\), expected .* num_mel_bins=32 bins"
+    for inputs in ({}, {"attention_mask": mask}):
+        with pytest.raises(ValueError, match=message):
+            model(torch.zeros(3, 96, bins), **inputs)
+
+
+@pytest.mark.parametrize("tester", SPECTROGRAMS, ids=lambda tester: tester.method)
+@pytest.mark.parametrize("name", ["AutoModel", "AutoModelForPreTraining"])
+@pytest.mark.parametrize("shape", [(3, 95), (3, 112), (3, 6), (2, 96), (3, 1, 96)])
+def test_attention_mask_of_another_shape(tester, name, shape):
+    with pytest.raises(ValueError, match=r"attention_mask: got shape .* expected \(batch, frames\) = \(3, 96\)"):
+        tester.model(name)(torch.zeros(3, 96, 32), torch.ones(shape, dtype=torch.long))
+
+
+def test_random_tokenizer_takes_only_its_own_height():
+    model = next(tester for tester in TESTERS if tester.method == "beats").model("AutoModelForPreTraining")
+    with pytest.raises(ValueError, match=r"input_values: got shape \(3, 96, 64\)"):
+        model.tokenizer(torch.zeros(3, 96, 64))
+
+
 # EAT's own
 
 EAT = next(tester for tester in TESTERS if tester.method == "eat")
