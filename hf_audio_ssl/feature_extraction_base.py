@@ -2,6 +2,7 @@
 """Feature extractors: checked, batched, on any device; saved as `preprocessor_config.json`."""
 
 import math
+import numbers
 from collections.abc import Sequence
 
 import numpy as np
@@ -30,7 +31,7 @@ def as_waves(raw_speech, sampling_rate: int | None, expected_rate: int, device=N
     if isinstance(raw_speech, (np.ndarray, Tensor)):
         clips = [raw_speech] if raw_speech.ndim < 2 else list(raw_speech)
     elif isinstance(raw_speech, Sequence) and not isinstance(raw_speech, (str, bytes)) and len(raw_speech):
-        clips = [raw_speech] if isinstance(raw_speech[0], (int, float)) else list(raw_speech)
+        clips = [raw_speech] if isinstance(raw_speech[0], numbers.Real) else list(raw_speech)
     else:
         raise ValueError(f"raw_speech: got {type(raw_speech).__name__}, expected a 1-D array or a list of 1-D arrays")
     if not clips:

@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from huggingface_hub import constants
 from huggingface_hub.errors import StrictDataclassError
 
 from hf_audio_ssl import EatConfig
@@ -98,6 +99,9 @@ def test_encode(tester, case):
         (dict(hop=2.0, window=1.0), "hop=2.0: expected .* <= hop <= window"),
         (dict(hop=0.0), "hop=0.0"),
         (dict(window=0.0), "window=0.0"),
+        (dict(layers=99), "layers: got 99, expected one or several of -[0-9]+ to [0-9]+"),
+        (dict(layers=[-1, -99]), r"layers: got \[-1, -99\]"),
+        (dict(layers=[]), r"layers: got \[\]"),
     ],
 )
 def test_encode_options(tester, options, message):
@@ -105,6 +109,33 @@ def test_encode_options(tester, options, message):
         tester.model("AutoModel").encode(
             tester.audio(1.0), tester.spec.sampling_rate, feature_extractor=tester.feature_extractor(), **options
         )
+
+
+@EVERY
+@pytest.mark.parametrize("array", [np.zeros((2, 16000), np.float32), torch.zeros(1, 16000), torch.zeros(1, 2, 16000)])
+def test_encode_does_not_take_channels_for_clips(tester, array):
+    """Two rows are what a stereo file is read into, as likely as two clips."""
+    with pytest.raises(ValueError, match=r"audio: got shape .* expected one channel .samples,., or a list of clips"):
+        tester.model("AutoModel").encode(
+            array, tester.spec.sampling_rate, feature_extractor=tester.feature_extractor()
+        )
+
+
+@EVERY
+def test_encode_that_fails_leaves_the_mode_as_it_was(tester):
+    """Here half-way through: the extractor's steps do not fit the model."""
+
+    class Broken(type(tester.feature_extractor())):
+        def finish(self, features, real):
+            return super().finish(features, real)[:0]
+
+    for training in (True, False):
+        model = tester.model("AutoModel").train(training)
+        with pytest.raises((ValueError, RuntimeError, IndexError)):
+            model.encode(
+                tester.audio(1.0), tester.spec.sampling_rate, feature_extractor=Broken(**tester.extractor_sizes)
+            )
+        assert model.training is training
 
 
 SPECTROGRAMS = [tester for tester in TESTERS if tester.spec.input == "spectrogram"]
@@ -135,6 +166,38 @@ def test_random_tokenizer_takes_only_its_own_height():
     model = next(tester for tester in TESTERS if tester.method == "beats").model("AutoModelForPreTraining")
     with pytest.raises(ValueError, match=r"input_values: got shape \(3, 96, 64\)"):
         model.tokenizer(torch.zeros(3, 96, 64))
+
+
+def test_a_list_of_numpy_scalars_is_one_clip():
+    extractor, samples = EAT.feature_extractor(), list(EAT.audio(1.0).numpy())
+    assert torch.equal(
+        extractor(samples, sampling_rate=16000)["input_values"],
+        extractor(np.array(samples), sampling_rate=16000)["input_values"],
+    )
+
+
+def test_only_a_repository_without_extractor_gets_the_default_one(tmp_path, monkeypatch):
+    """Not one that cannot be reached, nor a folder that is gone: their numbers are normalised in a way of their own."""
+    monkeypatch.setattr(constants, "HF_HUB_CACHE", str(tmp_path))
+    model = EAT.model("AutoModel")
+    for path in ("someone/model", str(tmp_path / "deleted")):
+        model.config._name_or_path = path
+        with pytest.raises(OSError, match=f"{path}: cannot tell whether it holds a preprocessor_config.json"):
+            model.encode(EAT.audio(1.0), 16000)
+    # what huggingface_hub notes down once the Hub has answered that there is no such file
+    repository, commit = tmp_path / "models--someone--model", 40 * "a"
+    (repository / "snapshots" / commit).mkdir(parents=True)
+    (repository / ".no_exist" / commit).mkdir(parents=True)
+    (repository / ".no_exist" / commit / "preprocessor_config.json").touch()
+    (repository / "refs").mkdir()
+    (repository / "refs/main").write_text(commit)
+    model.config._name_or_path = "someone/model"
+    assert model.own_feature_extractor().to_dict() == type(EAT.feature_extractor())().to_dict()
+    # a file that is there, but damaged
+    (tmp_path / "preprocessor_config.json").write_text("{")
+    model.config._name_or_path = str(tmp_path)
+    with pytest.raises(OSError, match="cannot tell"):
+        model.own_feature_extractor()
 
 
 # EAT's own
