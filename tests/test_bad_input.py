@@ -12,7 +12,7 @@ import torch
 from huggingface_hub import constants
 from huggingface_hub.errors import StrictDataclassError
 
-from hf_audio_ssl import EatConfig
+from hf_audio_ssl import BeatsConfig, EatConfig
 from hf_audio_ssl.testing.mixins import find_testers
 
 TESTERS = list(find_testers(Path(__file__).parent / "models").values())
@@ -177,7 +177,7 @@ def test_a_list_of_numpy_scalars_is_one_clip():
 
 
 def test_only_a_repository_without_extractor_gets_the_default_one(tmp_path, monkeypatch):
-    """Not one that cannot be reached, nor a folder that is gone: their numbers are normalised in a way of their own."""
+    """Not one that cannot be reached, nor a folder that is gone: their models may expect other numbers."""
     monkeypatch.setattr(constants, "HF_HUB_CACHE", str(tmp_path))
     model = EAT.model("AutoModel")
     for path in ("someone/model", str(tmp_path / "deleted")):
@@ -263,6 +263,43 @@ def test_multi_hot_of_another_width():
 def test_configurations_that_contradict_themselves(changes, message):
     with pytest.raises(ValueError, match=message):
         EatConfig(**changes)
+
+
+SIZES = {
+    "audiomae": ("num_mel_bins", "patch_size", "decoder_hidden_size", "decoder_num_attention_heads"),
+    "beats": ("num_mel_bins", "patch_size", "patch_hidden_size", "position_groups", "predictor_num_layers"),
+    "dinosr": ("num_conv_pos_embedding_groups", "vocab_size", "mask_length"),
+    "eat": ("num_mel_bins", "patch_size", "decoder_groups", "decoder_num_layers", "max_time_patches"),
+    "ssamba": ("num_mel_bins", "patch_size", "time_stride", "state_size"),
+    "wav2vec2": ("num_conv_pos_embedding_groups", "num_codevector_groups", "pretraining_mask_length"),
+}
+
+
+@EVERY
+@pytest.mark.parametrize("value", [0, -4])
+def test_sizes_are_positive(tester, value):
+    shared = ("hidden_size", "num_hidden_layers", "num_attention_heads", "intermediate_size")
+    for name in (*shared, *SIZES[tester.method]):
+        with pytest.raises(ValueError, match=rf"Config: .*{name}.*{value}"):
+            tester.config(**{name: value})
+
+
+@EVERY
+def test_activations_have_names(tester):
+    with pytest.raises(ValueError, match="hidden_act='foo': expected one of .*gelu"):
+        tester.config(hidden_act="foo")
+    if tester.spec.input == "waveform":
+        with pytest.raises(ValueError, match="feat_extract_activation='foo': expected one of .*gelu"):
+            tester.config(feat_extract_activation="foo")
+        with pytest.raises(ValueError, match=r"conv_stride=.*, 0.: expected at least 1"):
+            tester.config(conv_stride=[*tester.config().conv_stride[:-1], 0])
+
+
+def test_pooling_that_beats_cannot_do():
+    """It has no class token."""
+    with pytest.raises(StrictDataclassError, match="classifier_pooling"):
+        BeatsConfig(classifier_pooling="cls")
+    assert BeatsConfig().classifier_pooling == "mean"
 
 
 @pytest.mark.parametrize(
