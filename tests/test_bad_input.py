@@ -17,6 +17,7 @@ from hf_audio_ssl.testing.mixins import find_testers
 
 TESTERS = list(find_testers(Path(__file__).parent / "models").values())
 EVERY = pytest.mark.parametrize("tester", TESTERS, ids=lambda tester: tester.method)
+SPECTROGRAMS = [tester for tester in TESTERS if tester.spec.input == "spectrogram"]
 SECOND = np.zeros(16000, dtype=np.float32)
 
 
@@ -70,6 +71,24 @@ def test_extractor(tester, case):
     options = {"sampling_rate": tester.spec.sampling_rate} | changes
     with pytest.raises(ValueError, match=message):
         tester.feature_extractor()(audio, **options)
+
+
+@EVERY
+def test_extractor_that_cannot_work(tester):
+    """Refused when it is made, or read from a file; not when it divides by zero."""
+    names = ["sampling_rate", "max_length"]
+    names += ["num_mel_bins", "std", "frame_shift", "min_frames"] if tester in SPECTROGRAMS else ["eps", "min_length"]
+    make = type(tester.feature_extractor())
+    for name in names:
+        for value in (0, -1, float("nan"), float("inf")):
+            with pytest.raises(ValueError, match=f"FeatureExtractor: {name}={value}: expected more than 0"):
+                make(**(tester.extractor_sizes | {name: value}))
+    if tester in SPECTROGRAMS:
+        for name in ("frame_length", "frame_shift"):
+            with pytest.raises(ValueError, match=f"{name}=0.01.*at least 2 samples and 1 sample at 16000 Hz"):
+                make(**{name: 0.01})
+        with pytest.raises(ValueError, match="window_type='kaiser': expected one of"):
+            make(window_type="kaiser")
 
 
 def test_mel_extractor_counts_frames():
@@ -136,9 +155,6 @@ def test_encode_that_fails_leaves_the_mode_as_it_was(tester):
                 tester.audio(1.0), tester.spec.sampling_rate, feature_extractor=Broken(**tester.extractor_sizes)
             )
         assert model.training is training
-
-
-SPECTROGRAMS = [tester for tester in TESTERS if tester.spec.input == "spectrogram"]
 
 
 @pytest.mark.parametrize("tester", SPECTROGRAMS, ids=lambda tester: tester.method)
