@@ -178,6 +178,15 @@ def test_attention_mask_of_another_shape(tester, name, shape):
         tester.model(name)(torch.zeros(3, 96, 32), torch.ones(shape, dtype=torch.long))
 
 
+@pytest.mark.parametrize("tester", [t for t in TESTERS if t not in SPECTROGRAMS], ids=lambda tester: tester.method)
+def test_mask_of_other_frames(tester):
+    """What an adapter behind wav2vec 2.0 makes too: fewer frames than the convolutions."""
+    model, inputs = tester.model("AutoModel"), tester.inputs()
+    states = model(**inputs).last_hidden_state
+    with pytest.raises(ValueError, match=r"attention_mask: makes a mask of frames \(3, .*expected \(3, "):
+        model.split_tokens(states[:, ::2], inputs["attention_mask"])
+
+
 def test_random_tokenizer_takes_only_its_own_height():
     model = next(tester for tester in TESTERS if tester.method == "beats").model("AutoModelForPreTraining")
     with pytest.raises(ValueError, match=r"input_values: got shape \(3, 96, 64\)"):
