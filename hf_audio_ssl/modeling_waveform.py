@@ -57,7 +57,6 @@ class WaveformTokensMixin:
         if valid is None:
             valid = hidden_states.new_ones(hidden_states.shape[:2], dtype=torch.bool)
         elif valid.shape != hidden_states.shape[:2]:  # the mask of other clips, or an adapter that merges frames
-            raise ValueError(
-                f"attention_mask: makes a mask of frames {tuple(valid.shape)}, expected {tuple(hidden_states.shape[:2])}"
-            )
+            shapes = tuple(valid.shape), tuple(hidden_states.shape[:2])
+            raise ValueError(f"attention_mask: makes a mask of frames {shapes[0]}, expected {shapes[1]}")
         return None, hidden_states[:, :, None], valid

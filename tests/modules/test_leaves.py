@@ -109,8 +109,6 @@ def test_two_dimensional_table_keeps_the_axes_apart():
     table = sincos_table_2d(5, 3, 16).view(5, 3, 16)
     assert torch.equal(table[0, :, :8], table[4, :, :8])  # the first half tells columns apart,
     assert torch.equal(table[:, 0, 8:], table[:, 2, 8:])  # the second rows
-    swapped = sincos_table_2d(5, 3, 16, rows_first=True).view(5, 3, 16)
-    assert torch.equal(swapped, torch.cat([table[..., 8:], table[..., :8]], dim=-1))
     assert len(table.flatten(0, 1).unique(dim=0)) == 15
     with pytest.raises(ValueError, match="multiple of 4"):
         sincos_table_2d(5, 3, 18)
