@@ -19,8 +19,8 @@ class ConvolutionsMixin:
     def forward(self, input_values: Tensor) -> Tensor:
         if input_values.ndim != 2 or input_values.shape[1] < self.shortest:
             raise ValueError(
-                f"input_values: got shape {tuple(input_values.shape)}, expected (batch, samples) with at least "
-                f"{self.shortest} samples, one frame"
+                f"input_values: got shape {tuple(input_values.shape)}, expected (batch, at least {self.shortest} "
+                "samples)"
             )
         hidden_states = input_values[:, None]
         if self.training and self.conv_layers[0].gradient_checkpointing:
