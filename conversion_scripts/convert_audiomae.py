@@ -22,6 +22,7 @@ from hf_audio_ssl.conversion import (
     convert_state_dict,
     drop,
     load_converted,
+    original_state,
     rename,
     split,
 )
@@ -77,7 +78,7 @@ DATASETS = {
 
 def read(checkpoint: dict, original_config: dict | None) -> tuple[dict[str, Tensor], list, dict]:
     """State dict, rules and settings. The authors store an `argparse.Namespace`, which is read as an inert record."""
-    state = checkpoint.get("model", checkpoint)
+    state = original_state(checkpoint)
     settings = original_config or getattr(checkpoint.get("args"), "state", None) or {}
     if "patch_embed.proj.weight" not in state or "pos_embed" not in state:
         raise ConversionError(

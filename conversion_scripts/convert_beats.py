@@ -17,6 +17,7 @@ from hf_audio_ssl.conversion import (
     convert_state_dict,
     drop,
     load_converted,
+    original_state,
     original_tensor,
     rename,
 )
@@ -76,7 +77,7 @@ ACTIVATIONS = {"gelu_accurate": "gelu_new", "gelu_fast": "gelu_new", "glu": "sil
 
 def read(checkpoint: dict, original_config: dict | None) -> tuple[dict[str, Tensor], dict]:
     """State dict and settings."""
-    state = checkpoint.get("model", checkpoint)
+    state = original_state(checkpoint)
     if "patch_embedding.weight" not in state:
         raise ConversionError(f"no BEATs checkpoint: expected a key patch_embedding.weight, got {sorted(state)[:5]}")
     return state, original_config or checkpoint.get("cfg") or {}

@@ -17,8 +17,8 @@ from hf_audio_ssl.conversion import (
     ConversionError,
     convert_state_dict,
     drop,
-    flatten_state,
     load_converted,
+    original_state,
     original_tensor,
     rename,
 )
@@ -92,7 +92,7 @@ def read(checkpoint: dict, original_config: dict | None) -> tuple[dict[str, Tens
     Raises:
         ConversionError: not a checkpoint of DinoSR.
     """
-    state = flatten_state(checkpoint.get("model", checkpoint))
+    state = original_state(checkpoint)
     settings = original_config or checkpoint.get("cfg") or {}
     if "heads.0.weight" not in state or "_codebook0" not in state:
         raise ConversionError(

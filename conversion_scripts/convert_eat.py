@@ -18,8 +18,8 @@ from hf_audio_ssl.conversion import (
     ConversionError,
     convert_state_dict,
     drop,
-    flatten_state,
     load_converted,
+    original_state,
     original_tensor,
     rename,
     split,
@@ -68,7 +68,7 @@ def read(checkpoint: dict, original_config: dict | None) -> tuple[dict[str, Tens
     """State dict, rules, the encoder's settings and the fine-tuning settings (empty if pre-trained) of any of the
     layouts.
     """
-    state = flatten_state(checkpoint.get("model", checkpoint))
+    state = original_state(checkpoint)
     settings = original_config or checkpoint.get("cfg") or {}
     model = settings.get("model", settings)
     if not any(key.endswith("local_encoder.proj.weight") for key in state):

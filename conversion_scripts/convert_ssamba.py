@@ -23,7 +23,15 @@ from hf_audio_ssl import (
     SsambaModel,
 )
 from hf_audio_ssl.command_line import conversion_command
-from hf_audio_ssl.conversion import ConversionError, convert_state_dict, drop, load_converted, original_tensor, rename
+from hf_audio_ssl.conversion import (
+    ConversionError,
+    convert_state_dict,
+    drop,
+    load_converted,
+    original_state,
+    original_tensor,
+    rename,
+)
 
 SPACES = {"forward_space": ("", "A_log"), "backward_space": ("_b", "A_b_log")}
 
@@ -71,11 +79,11 @@ PREFIX = "module."
 
 def read(checkpoint: dict, original_config: dict | None) -> tuple[dict[str, Tensor], dict]:
     """State dict without the wrapper's prefix, and the settings, flat."""
-    state = {key.removeprefix(PREFIX): tensor for key, tensor in checkpoint.items()}
+    state = {key.removeprefix(PREFIX): tensor for key, tensor in original_state(checkpoint).items()}
     if "v.layers.0.mixer.A_b_log" not in state:
         raise ConversionError(
             "no SSAMBA checkpoint: expected a key module.v.layers.0.mixer.A_b_log (bimamba_type v2), got "
-            f"{sorted(checkpoint, key=str)[:5]}"
+            f"{sorted(state)[:5]}"
         )
     settings = dict(original_config or {})
     settings = settings.get("vision_mamba_config", {}) | settings

@@ -27,6 +27,7 @@ from hf_audio_ssl.conversion import (
     convert_state_dict,
     drop,
     load_converted,
+    original_state,
     original_tensor,
     rename,
 )
@@ -105,11 +106,11 @@ def plain(value) -> dict:
 
 def read(checkpoint: dict, original_config: dict | None) -> tuple[dict[str, Tensor], dict, dict, dict]:
     """State dict; the encoder's settings; those of fine-tuning (empty if pre-trained); those of task and criterion."""
-    state = checkpoint.get("model", checkpoint)
+    state = original_state(checkpoint)
     if not any(key.endswith("feature_extractor.conv_layers.0.0.weight") for key in state):
         raise ConversionError(
             "no wav2vec 2.0 checkpoint: expected a key feature_extractor.conv_layers.0.0.weight, got "
-            f"{sorted(map(str, state))[:5]}"
+            f"{sorted(state)[:5]}"
         )
     given = original_config or {}
     # in 2020 everything lay flat in one object

@@ -8,6 +8,7 @@ from typing import Literal
 
 from huggingface_hub.dataclasses import strict
 from transformers import PreTrainedConfig
+from transformers.activations import ACT2FN
 
 
 def receptive_field(kernels: Sequence[int], strides: Sequence[int]) -> int:
@@ -19,7 +20,9 @@ def receptive_field(kernels: Sequence[int], strides: Sequence[int]) -> int:
 
 
 class CheckedConfig:
-    """Asks `validate_architecture` when a config is made, where a `ValueError` stays one: `strict` asks again later,
+    """What every transformer must satisfy, and words to ask for more.
+
+    Asks `validate_architecture` when a config is made, where a `ValueError` stays one: `strict` asks again later,
     and would wrap it in an exception that is none.
     """
 
@@ -27,10 +30,30 @@ class CheckedConfig:
         super().__post_init__(**kwargs)
         self.validate_architecture()
 
+    def validate_architecture(self):
+        self.require_positive("hidden_size", "num_hidden_layers", "num_attention_heads", "intermediate_size")
+        self.require(
+            self.hidden_size % self.num_attention_heads == 0,
+            f"hidden_size={self.hidden_size} is not a multiple of num_attention_heads={self.num_attention_heads}",
+        )
+        self.require_activation("hidden_act")
+        super().validate_architecture()
+
     def require(self, condition: bool, message: str) -> None:
         """Part of `validate_architecture`: raises `ValueError(message)` unless `condition` holds."""
         if not condition:
             raise ValueError(f"{type(self).__name__}: {message}")
+
+    def require_positive(self, *names: str) -> None:
+        """Each of these fields is 1 or more, or a list of such numbers."""
+        for name in names:
+            value = getattr(self, name)
+            smallest = value if isinstance(value, int) else min(value, default=1)
+            self.require(smallest >= 1, f"{name}={value}: expected at least 1")
+
+    def require_activation(self, name: str) -> None:
+        value = getattr(self, name)
+        self.require(value in ACT2FN, f"{name}={value!r}: expected one of {', '.join(sorted(ACT2FN))}")
 
 
 @strict
@@ -66,10 +89,7 @@ class AudioSSLConfig(CheckedConfig, PreTrainedConfig):
         return ConfigPart(self, prefix)
 
     def validate_architecture(self):
-        self.require(
-            self.hidden_size % self.num_attention_heads == 0,
-            f"hidden_size={self.hidden_size} is not a multiple of num_attention_heads={self.num_attention_heads}",
-        )
+        super().validate_architecture()
         for name in ("hidden_dropout_prob", "attention_probs_dropout_prob", "drop_path_rate"):
             self.require(0 <= getattr(self, name) < 1, f"{name}={getattr(self, name)}: expected a value in [0, 1)")
 
@@ -93,6 +113,7 @@ class SpectrogramConfig(AudioSSLConfig):
 
     def validate_architecture(self):
         super().validate_architecture()
+        self.require_positive("num_mel_bins", "patch_size")
         self.require(
             self.num_mel_bins % self.patch_size == 0,
             f"num_mel_bins={self.num_mel_bins} is not a multiple of patch_size={self.patch_size}",

@@ -2,6 +2,7 @@
 """Feature extractors: checked, batched, on any device; saved as `preprocessor_config.json`."""
 
 import math
+import numbers
 from collections.abc import Sequence
 
 import numpy as np
@@ -9,7 +10,7 @@ import torch
 from torch import Tensor
 from transformers import BatchFeature, SequenceFeatureExtractor
 
-from hf_audio_ssl.audio.fbank import kaldi_fbank
+from hf_audio_ssl.audio.fbank import kaldi_fbank, window_function
 
 # far beyond 32-bit integers; louder samples overflow the power spectrum
 _LOUDEST = 1e10
@@ -30,7 +31,7 @@ def as_waves(raw_speech, sampling_rate: int | None, expected_rate: int, device=N
     if isinstance(raw_speech, (np.ndarray, Tensor)):
         clips = [raw_speech] if raw_speech.ndim < 2 else list(raw_speech)
     elif isinstance(raw_speech, Sequence) and not isinstance(raw_speech, (str, bytes)) and len(raw_speech):
-        clips = [raw_speech] if isinstance(raw_speech[0], (int, float)) else list(raw_speech)
+        clips = [raw_speech] if isinstance(raw_speech[0], numbers.Real) else list(raw_speech)
     else:
         raise ValueError(f"raw_speech: got {type(raw_speech).__name__}, expected a 1-D array or a list of 1-D arrays")
     if not clips:
@@ -73,6 +74,15 @@ class AudioFeatureExtractor(SequenceFeatureExtractor):
     step_samples: int
     # the unit of `max_length`, for messages
     unit: str
+    # what `__call__` does unless told otherwise
+    default_padding: str
+    default_truncation: bool
+
+    def require_positive(self, *names: str) -> None:
+        """Raises `ValueError` unless each of these attributes is a finite number above 0."""
+        for name in names:
+            if not 0 < getattr(self, name) < math.inf:
+                raise ValueError(f"{type(self).__name__}: {name}={getattr(self, name)}: expected more than 0")
 
     def num_frames(self, samples: int) -> int:
         """Steps of `input_values` of a clip of `samples` samples before padding."""
@@ -90,19 +100,40 @@ class AudioFeatureExtractor(SequenceFeatureExtractor):
         """Padded or cut features (batch, steps, ...) and real steps (batch, steps) -> `input_values`."""
         raise NotImplementedError
 
-    def features(
+    def __call__(
         self,
-        raw_speech,
-        sampling_rate: int | None,
-        padding: bool | str,
-        max_length: int | None,
-        truncation: bool,
-        pad_to_multiple_of: int | None,
-        return_attention_mask: bool | None,
-        return_tensors: str | None,
-        device: str | torch.device | None,
+        raw_speech: np.ndarray | Tensor | list,
+        sampling_rate: int | None = None,
+        padding: bool | str | None = None,
+        max_length: int | None = None,
+        truncation: bool | None = None,
+        pad_to_multiple_of: int | None = None,
+        return_attention_mask: bool | None = None,
+        return_tensors: str | None = "pt",
+        device: str | torch.device | None = None,
+        **kwargs,
     ) -> BatchFeature:
-        """`__call__`, whose defaults are the subclass's."""
+        """Features of one clip or a batch. Lengths count steps of `input_values`: frames, or samples (`unit`).
+
+        Args:
+            raw_speech: samples in [-1, 1], one channel: array or tensor (samples,), or a list of them.
+            sampling_rate: of `raw_speech`, in hertz. Required: a wrong rate is the commonest silent error.
+            padding: "max_length", "longest" / True (to the longest clip), False (clips of equal length); None:
+                spectrograms to "max_length", waveforms to the "longest".
+            max_length: `self.max_length` if None.
+            truncation: cut clips that are longer than `max_length`, keeping their start; None: spectrograms only.
+            device: where the features are computed and left.
+
+        Returns:
+            `input_values` (batch, frames, num_mel_bins) or (batch, samples), and `attention_mask` (batch, steps), 1 =
+            real, if asked for.
+
+        Raises:
+            ValueError: see `as_waves`; a clip that is too short (`min_samples`); unknown `padding`; clips of different
+                lengths without padding.
+        """
+        padding = self.default_padding if padding is None else padding
+        truncation = self.default_truncation if truncation is None else truncation
         if padding not in (True, False, "max_length", "longest", "do_not_pad"):
             raise ValueError(
                 f"padding: got {padding!r}, expected 'max_length', 'longest' (True) or 'do_not_pad' (False)"
@@ -163,6 +194,7 @@ class MelFeatureExtractor(AudioFeatureExtractor):
     """
 
     unit = "frames"
+    default_padding, default_truncation = "max_length", True
 
     def __init__(
         self,
@@ -202,6 +234,16 @@ class MelFeatureExtractor(AudioFeatureExtractor):
         self.remove_clip_mean = remove_clip_mean
         self.min_frames = min_frames
         self.pad_value = pad_value
+        self.require_positive(
+            "sampling_rate", "num_mel_bins", "max_length", "std", "frame_length", "frame_shift", "waveform_scale",
+            "min_frames",
+        )  # fmt: skip
+        if self.step_samples < 1 or self.window_samples < 2:
+            raise ValueError(
+                f"{type(self).__name__}: frame_length={frame_length}, frame_shift={frame_shift}: expected "
+                f"milliseconds that are at least 2 samples and 1 sample at {sampling_rate} Hz"
+            )
+        window_function(window_type, self.window_samples)  # raises if there is none of that name
 
     @property
     def window_samples(self) -> int:
@@ -239,51 +281,6 @@ class MelFeatureExtractor(AudioFeatureExtractor):
             window_type=self.window_type,
         )
 
-    def __call__(
-        self,
-        raw_speech: np.ndarray | Tensor | list,
-        sampling_rate: int | None = None,
-        padding: bool | str = "max_length",
-        max_length: int | None = None,
-        truncation: bool = True,
-        pad_to_multiple_of: int | None = None,
-        return_attention_mask: bool | None = None,
-        return_tensors: str | None = "pt",
-        device: str | torch.device | None = None,
-        **kwargs,
-    ) -> BatchFeature:
-        """Features of one clip or a batch.
-
-        Args:
-            raw_speech: samples in [-1, 1], one channel: array or tensor (samples,), or a list of them.
-            sampling_rate: of `raw_speech`, in hertz. Required: a wrong rate is the commonest silent error.
-            padding: "max_length" (to `max_length` frames), "longest" / True (to the longest clip), False (clips of
-                equal length).
-            max_length: frames; `self.max_length` if None.
-            truncation: cut clips that are longer than `max_length`, keeping their start.
-            pad_to_multiple_of: frames.
-            device: where the features are computed and left.
-
-        Returns:
-            `input_values` (batch, frames, num_mel_bins), and `attention_mask` (batch, frames), 1 = real frame, if
-            asked for.
-
-        Raises:
-            ValueError: see `as_waves`; a clip that is shorter than one window, or, where nothing pads it, than
-                `min_frames`; unknown `padding`; clips of different lengths without padding.
-        """
-        return self.features(
-            raw_speech,
-            sampling_rate,
-            padding,
-            max_length,
-            truncation,
-            pad_to_multiple_of,
-            return_attention_mask,
-            return_tensors,
-            device,
-        )
-
     def extract(self, waves):
         return self.log_mel(waves)
 
@@ -309,6 +306,7 @@ class WaveformFeatureExtractor(AudioFeatureExtractor):
     """
 
     unit = "samples"
+    default_padding, default_truncation = "longest", False
     window_samples = step_samples = 1
 
     def __init__(
@@ -334,53 +332,10 @@ class WaveformFeatureExtractor(AudioFeatureExtractor):
         self.do_normalize = do_normalize
         self.eps = eps
         self.min_length = min_length
+        self.require_positive("sampling_rate", "max_length", "eps", "min_length")
 
     def min_samples(self, padding):
         return self.min_length
-
-    def __call__(
-        self,
-        raw_speech: np.ndarray | Tensor | list,
-        sampling_rate: int | None = None,
-        padding: bool | str = "longest",
-        max_length: int | None = None,
-        truncation: bool = False,
-        pad_to_multiple_of: int | None = None,
-        return_attention_mask: bool | None = None,
-        return_tensors: str | None = "pt",
-        device: str | torch.device | None = None,
-        **kwargs,
-    ) -> BatchFeature:
-        """Features of one clip or a batch.
-
-        Args:
-            raw_speech: samples in [-1, 1], one channel: array or tensor (samples,), or a list of them.
-            sampling_rate: of `raw_speech`, in hertz. Required: a wrong rate is the commonest silent error.
-            padding: "longest" / True (to the longest clip), "max_length" (to `max_length` samples), False (clips of
-                equal length).
-            max_length: samples; `self.max_length` if None.
-            truncation: cut clips that are longer than `max_length`, keeping their start.
-            pad_to_multiple_of: samples.
-            device: where the features are computed and left.
-
-        Returns:
-            `input_values` (batch, samples), and `attention_mask` (batch, samples), 1 = real sample, if asked for.
-
-        Raises:
-            ValueError: see `as_waves`; a clip shorter than `min_length`; unknown `padding`; clips of different lengths
-                without padding.
-        """
-        return self.features(
-            raw_speech,
-            sampling_rate,
-            padding,
-            max_length,
-            truncation,
-            pad_to_multiple_of,
-            return_attention_mask,
-            return_tensors,
-            device,
-        )
 
     def extract(self, waves):
         if self.do_normalize:

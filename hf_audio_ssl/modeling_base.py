@@ -2,14 +2,16 @@
 """What every model of the zoo has: initialisation tags, synchronised teachers, and `encode`."""
 
 import math
+import os
 from collections import defaultdict
 from typing import Literal, NamedTuple
 
 import torch
+from huggingface_hub import _CACHED_NO_EXIST, try_to_load_from_cache
 from torch import Tensor, nn
 from transformers import PreTrainedModel
 from transformers import initialization as init
-from transformers.utils import logging
+from transformers.utils import FEATURE_EXTRACTOR_NAME, logging
 
 from hf_audio_ssl.feature_extraction_base import as_waves
 
@@ -150,16 +152,24 @@ class AudioSSLPreTrainedModel(PreTrainedModel):
         return False
 
     def own_feature_extractor(self):
-        """The extractor saved beside the weights, or the method's default one."""
+        """The extractor saved beside the weights, or the method's default one if there is none.
+
+        Raises `OSError` if that cannot be told: the network fails, the folder is gone, the file is damaged.
+        """
         path = self.config._name_or_path
         if path:
             try:
                 # the revision that the weights came from, where transformers notes it (5.17 does, 5.23 does not)
                 revision = getattr(self.config, "_commit_hash", None)
                 return self.feature_extractor_class.from_pretrained(path, revision=revision)
-            except OSError:
+            except OSError as error:
+                if not _holds_no_extractor(path, revision):
+                    raise OSError(
+                        f"{path}: cannot tell whether it holds a {FEATURE_EXTRACTOR_NAME}; expected a folder or a "
+                        f"repository that can be read, or feature_extractor=... ({error})"
+                    ) from error
                 logger.warning(
-                    f"{path} holds no preprocessor_config.json: using {self.feature_extractor_class.__name__}()"
+                    f"{path} holds no {FEATURE_EXTRACTOR_NAME}: using {self.feature_extractor_class.__name__}()"
                 )
         return self.feature_extractor_class()
 
@@ -192,46 +202,33 @@ class AudioSSLPreTrainedModel(PreTrainedModel):
             Tensor (clips, dim) on the CPU; for `pool="frames"` a list with `FrameEmbeddings` for each clip.
 
         Raises:
-            ValueError: bad audio (see `as_waves`), unknown `pool`, or a hop that is longer than the window.
+            ValueError: bad audio (see `as_waves`; one array of several clips is refused, since it may be one clip of
+                several channels), unknown `pool`, layers that there are not, or a hop that is longer than the window.
+            OSError: see `own_feature_extractor`.
         """
         model = self.base_model
         extractor = feature_extractor or self.own_feature_extractor()
         if pool not in ("mean", "mean_std", "cls", "frames"):
             raise ValueError(f"pool: got {pool!r}, expected 'mean', 'mean_std', 'cls' or 'frames'")
+        count = model.config.num_hidden_layers + 1
+        indices = [layers] if isinstance(layers, int) else list(layers)
+        if not indices or not all(-count <= index < count for index in indices):
+            raise ValueError(f"layers: got {layers}, expected one or several of {-count} to {count - 1}")
+        if getattr(audio, "ndim", 1) > 1:
+            raise ValueError(
+                f"audio: got shape {tuple(audio.shape)}, expected one channel (samples,), or a list of clips. "
+                "hf_audio_ssl.audio.io.load(path) mixes down."
+            )
         waves = as_waves(audio, sampling_rate, extractor.sampling_rate)
         span, stride = _window_in_frames(model, extractor, window, hop)
         pieces = _cut(waves, model, extractor, span, stride)
 
-        indices = [layers] if isinstance(layers, int) else list(layers)
         was_training = model.training
         model.eval()
-        windows = defaultdict(list)
-        alone = model.padding_changes_outputs
-        for batch in _batches(pieces, batch_size, equal_lengths=alone):
-            inputs = extractor(
-                [wave for _, _, wave in batch],
-                sampling_rate=sampling_rate,
-                padding="longest",
-                truncation=False,
-                pad_to_multiple_of=None if alone else model.input_steps_per_frame,
-                return_attention_mask=True,
-                device=self.device,
-            )
-            states = model(**inputs, output_hidden_states=True).hidden_states
-            split = [model.split_tokens(states[i], inputs["attention_mask"]) for i in indices]
-            clip_tokens, tokens, valid = zip(*split)
-            counts = valid[0].sum(dim=1).tolist()
-            if pool == "cls":
-                if clip_tokens[0] is None:
-                    raise ValueError(f"pool: got 'cls', but {type(model).__name__} has no class token")
-                embeddings = torch.cat(clip_tokens, dim=-1).float().cpu()
-            else:
-                tokens = torch.cat(tokens, dim=-1).float()
-                # only the deviation needs the bands apart
-                embeddings = (tokens if pool == "mean_std" else tokens.mean(dim=2)).cpu()
-            for (clip, start, _), embedding, count in zip(batch, embeddings, counts):
-                windows[clip].append(embedding if pool == "cls" else (start, embedding[:count]))
-        model.train(was_training)
+        try:
+            windows = model._encode_windows(pieces, extractor, sampling_rate, pool, indices, batch_size)
+        finally:
+            model.train(was_training)
 
         clips = [windows[clip] for clip in range(len(waves))]
         if pool == "cls":
@@ -247,6 +244,46 @@ class AudioSSLPreTrainedModel(PreTrainedModel):
             FrameEmbeddings(x, ((torch.arange(len(x)) + 0.5) * shift + overlap / 2) / extractor.sampling_rate)
             for x in merged
         ]
+
+    def _encode_windows(self, pieces, extractor, sampling_rate, pool, indices, batch_size) -> dict[int, list]:
+        """Embeddings of every window by clip: class tokens, or (first frame, those of its real frames)."""
+        windows = defaultdict(list)
+        alone = self.padding_changes_outputs
+        for batch in _batches(pieces, batch_size, equal_lengths=alone):
+            inputs = extractor(
+                [wave for _, _, wave in batch],
+                sampling_rate=sampling_rate,
+                padding="longest",
+                truncation=False,
+                pad_to_multiple_of=None if alone else self.input_steps_per_frame,
+                return_attention_mask=True,
+                device=self.device,
+            )
+            states = self(**inputs, output_hidden_states=True).hidden_states
+            split = [self.split_tokens(states[i], inputs["attention_mask"]) for i in indices]
+            clip_tokens, tokens, valid = zip(*split)
+            counts = valid[0].sum(dim=1).tolist()
+            if pool == "cls":
+                if clip_tokens[0] is None:
+                    raise ValueError(f"pool: got 'cls', but {type(self).__name__} has no class token")
+                embeddings = torch.cat(clip_tokens, dim=-1).float().cpu()
+            else:
+                tokens = torch.cat(tokens, dim=-1).float()
+                # only the deviation needs the bands apart
+                embeddings = (tokens if pool == "mean_std" else tokens.mean(dim=2)).cpu()
+            for (clip, start, _), embedding, count in zip(batch, embeddings, counts):
+                windows[clip].append(embedding if pool == "cls" else (start, embedding[:count]))
+        return windows
+
+
+def _holds_no_extractor(path: str, revision: str | None) -> bool:
+    """Whether a folder, or what the Hub has answered about a repository, says so. False if nobody knows."""
+    if os.path.isdir(path):
+        return not os.path.exists(os.path.join(path, FEATURE_EXTRACTOR_NAME))
+    try:
+        return try_to_load_from_cache(path, FEATURE_EXTRACTOR_NAME, revision=revision) is _CACHED_NO_EXIST
+    except ValueError:  # no name of a repository: a folder that is gone
+        return False
 
 
 def _frame_samples(model, extractor) -> tuple[int, int]:

@@ -12,7 +12,7 @@ from transformers.utils.generic import merge_with_config_defaults
 from transformers.utils.output_capturing import capture_outputs
 
 from hf_audio_ssl.modules.masking import gather_tokens
-from hf_audio_ssl.modules.patch_embed import patch_attention_mask
+from hf_audio_ssl.modules.patch_embed import check_spectrogram, patch_attention_mask
 
 
 class PatchTokensMixin:
@@ -63,6 +63,7 @@ class PatchTransformerMixin(PatchTokensMixin):
             attention_mask: (batch, frames), 1 = real. Patches that reach beyond the real frames are not attended to.
             visible: indices of the patches to encode (batch * clones, count), clones of a clip adjacent; None = all.
         """
+        check_spectrogram(self.config, input_values, attention_mask)
         hidden_states = self.embeddings(input_values, visible)
         valid = mask = None
         if attention_mask is not None:

@@ -17,6 +17,7 @@ BASES = {
     "modeling_heads",
     "modeling_outputs",
     "modeling_spectrogram",
+    "modeling_waveform",
     "feature_extraction_base",
 }
 LEAVES = {"audio", "losses", "schedules"}

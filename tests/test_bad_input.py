@@ -9,13 +9,15 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from huggingface_hub import constants
 from huggingface_hub.errors import StrictDataclassError
 
-from hf_audio_ssl import EatConfig
+from hf_audio_ssl import BeatsConfig, EatConfig
 from hf_audio_ssl.testing.mixins import find_testers
 
 TESTERS = list(find_testers(Path(__file__).parent / "models").values())
 EVERY = pytest.mark.parametrize("tester", TESTERS, ids=lambda tester: tester.method)
+SPECTROGRAMS = [tester for tester in TESTERS if tester.spec.input == "spectrogram"]
 SECOND = np.zeros(16000, dtype=np.float32)
 
 
@@ -71,6 +73,24 @@ def test_extractor(tester, case):
         tester.feature_extractor()(audio, **options)
 
 
+@EVERY
+def test_extractor_that_cannot_work(tester):
+    """Refused when it is made, or read from a file; not when it divides by zero."""
+    names = ["sampling_rate", "max_length"]
+    names += ["num_mel_bins", "std", "frame_shift", "min_frames"] if tester in SPECTROGRAMS else ["eps", "min_length"]
+    make = type(tester.feature_extractor())
+    for name in names:
+        for value in (0, -1, float("nan"), float("inf")):
+            with pytest.raises(ValueError, match=f"FeatureExtractor: {name}={value}: expected more than 0"):
+                make(**(tester.extractor_sizes | {name: value}))
+    if tester in SPECTROGRAMS:
+        for name in ("frame_length", "frame_shift"):
+            with pytest.raises(ValueError, match=f"{name}=0.01.*at least 2 samples and 1 sample at 16000 Hz"):
+                make(**{name: 0.01})
+        with pytest.raises(ValueError, match="window_type='kaiser': expected one of"):
+            make(window_type="kaiser")
+
+
 def test_mel_extractor_counts_frames():
     extractor = EAT.feature_extractor()
     with pytest.raises(ValueError, match="got a clip of 399 samples .0 frames., expected at least 1 frames"):
@@ -98,6 +118,9 @@ def test_encode(tester, case):
         (dict(hop=2.0, window=1.0), "hop=2.0: expected .* <= hop <= window"),
         (dict(hop=0.0), "hop=0.0"),
         (dict(window=0.0), "window=0.0"),
+        (dict(layers=99), "layers: got 99, expected one or several of -[0-9]+ to [0-9]+"),
+        (dict(layers=[-1, -99]), r"layers: got \[-1, -99\]"),
+        (dict(layers=[]), r"layers: got \[\]"),
     ],
 )
 def test_encode_options(tester, options, message):
@@ -105,6 +128,101 @@ def test_encode_options(tester, options, message):
         tester.model("AutoModel").encode(
             tester.audio(1.0), tester.spec.sampling_rate, feature_extractor=tester.feature_extractor(), **options
         )
+
+
+@EVERY
+@pytest.mark.parametrize("array", [np.zeros((2, 16000), np.float32), torch.zeros(1, 16000), torch.zeros(1, 2, 16000)])
+def test_encode_does_not_take_channels_for_clips(tester, array):
+    """Two rows are what a stereo file is read into, as likely as two clips."""
+    with pytest.raises(ValueError, match=r"audio: got shape .* expected one channel .samples,., or a list of clips"):
+        tester.model("AutoModel").encode(
+            array, tester.spec.sampling_rate, feature_extractor=tester.feature_extractor()
+        )
+
+
+@EVERY
+def test_encode_that_fails_leaves_the_mode_as_it_was(tester):
+    """Here half-way through: the extractor's steps do not fit the model."""
+
+    class Broken(type(tester.feature_extractor())):
+        def finish(self, features, real):
+            return super().finish(features, real)[:0]
+
+    for training in (True, False):
+        model = tester.model("AutoModel").train(training)
+        with pytest.raises((ValueError, RuntimeError, IndexError)):
+            model.encode(
+                tester.audio(1.0), tester.spec.sampling_rate, feature_extractor=Broken(**tester.extractor_sizes)
+            )
+        assert model.training is training
+
+
+@pytest.mark.parametrize("tester", SPECTROGRAMS, ids=lambda tester: tester.method)
+@pytest.mark.parametrize("name", ["AutoModel", "AutoModelForPreTraining"])
+@pytest.mark.parametrize("bins", [16, 33, 40, 64])
+def test_spectrogram_of_another_height(tester, name, bins):
+    """Their patches would be others, or lie in the wrong places."""
+    model, (values, mask) = tester.model(name), tester.inputs().values()
+    assert values.shape[2] == 32
+    message = rf"input_values: got shape \(3, 96, {bins}\), expected .* num_mel_bins=32 bins"
+    for inputs in ({}, {"attention_mask": mask}):
+        with pytest.raises(ValueError, match=message):
+            model(torch.zeros(3, 96, bins), **inputs)
+
+
+@pytest.mark.parametrize("tester", SPECTROGRAMS, ids=lambda tester: tester.method)
+@pytest.mark.parametrize("name", ["AutoModel", "AutoModelForPreTraining"])
+@pytest.mark.parametrize("shape", [(3, 95), (3, 112), (3, 6), (2, 96), (3, 1, 96)])
+def test_attention_mask_of_another_shape(tester, name, shape):
+    with pytest.raises(ValueError, match=r"attention_mask: got shape .* expected \(batch, frames\) = \(3, 96\)"):
+        tester.model(name)(torch.zeros(3, 96, 32), torch.ones(shape, dtype=torch.long))
+
+
+@pytest.mark.parametrize("tester", [t for t in TESTERS if t not in SPECTROGRAMS], ids=lambda tester: tester.method)
+def test_mask_of_other_frames(tester):
+    """What an adapter behind wav2vec 2.0 makes too: fewer frames than the convolutions."""
+    model, inputs = tester.model("AutoModel"), tester.inputs()
+    states = model(**inputs).last_hidden_state
+    with pytest.raises(ValueError, match=r"attention_mask: makes a mask of frames \(3, .*expected \(3, "):
+        model.split_tokens(states[:, ::2], inputs["attention_mask"])
+
+
+def test_random_tokenizer_takes_only_its_own_height():
+    model = next(tester for tester in TESTERS if tester.method == "beats").model("AutoModelForPreTraining")
+    with pytest.raises(ValueError, match=r"input_values: got shape \(3, 96, 64\)"):
+        model.tokenizer(torch.zeros(3, 96, 64))
+
+
+def test_a_list_of_numpy_scalars_is_one_clip():
+    extractor, samples = EAT.feature_extractor(), list(EAT.audio(1.0).numpy())
+    assert torch.equal(
+        extractor(samples, sampling_rate=16000)["input_values"],
+        extractor(np.array(samples), sampling_rate=16000)["input_values"],
+    )
+
+
+def test_only_a_repository_without_extractor_gets_the_default_one(tmp_path, monkeypatch):
+    """Not one that cannot be reached, nor a folder that is gone: their models may expect other numbers."""
+    monkeypatch.setattr(constants, "HF_HUB_CACHE", str(tmp_path))
+    model = EAT.model("AutoModel")
+    for path in ("someone/model", str(tmp_path / "deleted")):
+        model.config._name_or_path = path
+        with pytest.raises(OSError, match=f"{path}: cannot tell whether it holds a preprocessor_config.json"):
+            model.encode(EAT.audio(1.0), 16000)
+    # what huggingface_hub notes down once the Hub has answered that there is no such file
+    repository, commit = tmp_path / "models--someone--model", 40 * "a"
+    (repository / "snapshots" / commit).mkdir(parents=True)
+    (repository / ".no_exist" / commit).mkdir(parents=True)
+    (repository / ".no_exist" / commit / "preprocessor_config.json").touch()
+    (repository / "refs").mkdir()
+    (repository / "refs/main").write_text(commit)
+    model.config._name_or_path = "someone/model"
+    assert model.own_feature_extractor().to_dict() == type(EAT.feature_extractor())().to_dict()
+    # a file that is there, but damaged
+    (tmp_path / "preprocessor_config.json").write_text("{")
+    model.config._name_or_path = str(tmp_path)
+    with pytest.raises(OSError, match="cannot tell"):
+        model.own_feature_extractor()
 
 
 # EAT's own
@@ -170,6 +288,43 @@ def test_multi_hot_of_another_width():
 def test_configurations_that_contradict_themselves(changes, message):
     with pytest.raises(ValueError, match=message):
         EatConfig(**changes)
+
+
+SIZES = {
+    "audiomae": ("num_mel_bins", "patch_size", "decoder_hidden_size", "decoder_num_attention_heads"),
+    "beats": ("num_mel_bins", "patch_size", "patch_hidden_size", "position_groups", "predictor_num_layers"),
+    "dinosr": ("num_conv_pos_embedding_groups", "vocab_size", "mask_length"),
+    "eat": ("num_mel_bins", "patch_size", "decoder_groups", "decoder_num_layers", "max_time_patches"),
+    "ssamba": ("num_mel_bins", "patch_size", "time_stride", "state_size"),
+    "wav2vec2": ("num_conv_pos_embedding_groups", "num_codevector_groups", "pretraining_mask_length"),
+}
+
+
+@EVERY
+@pytest.mark.parametrize("value", [0, -4])
+def test_sizes_are_positive(tester, value):
+    shared = ("hidden_size", "num_hidden_layers", "num_attention_heads", "intermediate_size")
+    for name in (*shared, *SIZES[tester.method]):
+        with pytest.raises(ValueError, match=rf"Config: .*{name}.*{value}"):
+            tester.config(**{name: value})
+
+
+@EVERY
+def test_activations_have_names(tester):
+    with pytest.raises(ValueError, match="hidden_act='foo': expected one of .*gelu"):
+        tester.config(hidden_act="foo")
+    if tester.spec.input == "waveform":
+        with pytest.raises(ValueError, match="feat_extract_activation='foo': expected one of .*gelu"):
+            tester.config(feat_extract_activation="foo")
+        with pytest.raises(ValueError, match=r"conv_stride=.*, 0.: expected at least 1"):
+            tester.config(conv_stride=[*tester.config().conv_stride[:-1], 0])
+
+
+def test_pooling_that_beats_cannot_do():
+    """It has no class token."""
+    with pytest.raises(StrictDataclassError, match="classifier_pooling"):
+        BeatsConfig(classifier_pooling="cls")
+    assert BeatsConfig().classifier_pooling == "mean"
 
 
 @pytest.mark.parametrize(

@@ -59,15 +59,13 @@ def spec_augment(
     *,
     freq_ratio: float = 0.2,
     time_ratio: float = 0.2,
-    fill_value: float = 0.0,
     generator: torch.Generator | None = None,
 ) -> Tensor:
     """Hide one band of frequencies and one stretch of time in each clip (SpecAugment, arXiv 1904.08779, no warping).
 
     Args:
-        spectrograms: `(batch, frames, mels)`, normalised, so that the default fill value 0 is the mean of the data.
+        spectrograms: `(batch, frames, mels)`, normalised, so that the 0 in hidden cells is the mean of the data.
         freq_ratio, time_ratio: the largest widths, as a share of the mel bins and of the frames.
-        fill_value: what the hidden cells hold.
         generator: the source of the widths and places, which differ from clip to clip.
     """
     for name, ratio in (("freq_ratio", freq_ratio), ("time_ratio", time_ratio)):
@@ -77,7 +75,7 @@ def spec_augment(
     device = spectrograms.device
     hidden_time = _random_span(frames, int(frames * time_ratio), batch, device, generator)
     hidden_freq = _random_span(mels, int(mels * freq_ratio), batch, device, generator)
-    return spectrograms.masked_fill(hidden_time[:, :, None] | hidden_freq[:, None, :], fill_value)
+    return spectrograms.masked_fill(hidden_time[:, :, None] | hidden_freq[:, None, :], 0.0)
 
 
 def roll_waveform(

@@ -8,6 +8,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from hf_audio_ssl.conversion.reading import InertRecord
+
 
 class ConversionError(ValueError):
     """A checkpoint that is not of this method, or not whole."""
@@ -44,8 +46,27 @@ def flatten_state(tree: Mapping, prefix: str = "") -> dict[str, Tensor]:
     """A state dict that holds dictionaries (fairseq's EMA teachers) as one, keys joined by dots."""
     flat = {}
     for key, value in tree.items():
-        flat |= flatten_state(value, f"{prefix}{key}.") if isinstance(value, Mapping) else {prefix + key: value}
+        flat |= flatten_state(value, f"{prefix}{key}.") if isinstance(value, Mapping) else {f"{prefix}{key}": value}
     return flat
+
+
+def original_state(checkpoint: Mapping) -> dict[str, Tensor]:
+    """The state dict of a file that was read, flat: what lies under "model", or else all of it.
+
+    Raises:
+        ConversionError: it is no dictionary, or holds something else than tensors under names.
+    """
+    state = checkpoint.get("model", checkpoint)
+    if not isinstance(state, Mapping) or isinstance(state, InertRecord):
+        raise ConversionError(f"the checkpoint holds {state!r:.80} for a model, expected a dictionary of tensors")
+    state = flatten_state(state)
+    strangers = [f"{key}: {value!r:.40}" for key, value in state.items() if not isinstance(value, Tensor)]
+    if strangers:
+        raise ConversionError(
+            f"the checkpoint's model holds {len(strangers)} entries that are no tensors, expected none: "
+            + ", ".join(strangers[:5])
+        )
+    return state
 
 
 def _match(key: str, rules: Sequence[Rule]) -> tuple[Rule, list[str]]:

@@ -12,18 +12,31 @@ class PatchEmbedding(nn.Module):
 
     def __init__(self, patch_size: int, hidden_size: int, bias: bool = True):
         super().__init__()
-        self.patch_size = patch_size
         self.projection = nn.Conv2d(1, hidden_size, kernel_size=patch_size, stride=patch_size, bias=bias)
         self.projection._ssl_init = "xavier_uniform"
 
     def forward(self, input_values: Tensor) -> Tensor:
-        if input_values.ndim != 3 or input_values.shape[1] < self.patch_size:
-            raise ValueError(
-                f"input_values: got shape {tuple(input_values.shape)}, expected (batch, frames, mel bins) "
-                f"with at least one patch of {self.patch_size} frames"
-            )
         x = self.projection(input_values[:, None].to(self.projection.weight.dtype))
         return x.flatten(2).transpose(1, 2)
+
+
+def check_spectrogram(config, input_values: Tensor, attention_mask: Tensor | None = None) -> None:
+    """Raises `ValueError` unless `input_values` is (batch, frames, `config.num_mel_bins`) with at least
+    `config.patch_size` frames, and `attention_mask`, if any, (batch, frames).
+
+    Another number of bins would make other patches, and put them in the wrong places without a word.
+    """
+    shape, bins, frames = tuple(input_values.shape), config.num_mel_bins, config.patch_size
+    if len(shape) != 3 or shape[1] < frames or shape[2] != bins:
+        raise ValueError(
+            f"input_values: got shape {shape}, expected (batch, frames, mel bins) with at least one patch of {frames} "
+            f"frames, and num_mel_bins={bins} bins"
+        )
+    if attention_mask is not None and tuple(attention_mask.shape) != shape[:2]:
+        raise ValueError(
+            f"attention_mask: got shape {tuple(attention_mask.shape)}, expected (batch, frames) = {shape[:2]}, as "
+            "input_values has them"
+        )
 
 
 def patch_attention_mask(attention_mask: Tensor, patch_size: int, num_mel_patches: int) -> Tensor:

@@ -14,16 +14,12 @@ def sincos_table(index: Tensor, dim: int) -> Tensor:
     return torch.cat([angle.sin(), angle.cos()], dim=1)
 
 
-def sincos_table_2d(
-    rows: int, columns: int, dim: int, *, rows_first: bool = False, device: torch.device | str = "cpu"
-) -> Tensor:
-    """Table (rows * columns, dim), row-major, float32: half of the dimensions encode the row, half the column.
-
-    MAE's table has the column in the first half; `rows_first=True` swaps the halves. Raises `ValueError` unless 4
-    divides `dim`.
+def sincos_table_2d(rows: int, columns: int, dim: int, *, device: torch.device | str = "cpu") -> Tensor:
+    """Table (rows * columns, dim), row-major, float32: the first half of the dimensions encodes the column, the second
+    the row, as in MAE. Raises `ValueError` unless 4 divides `dim`.
     """
     if dim % 4:
         raise ValueError(f"dim={dim}: a two-dimensional sine-cosine table needs a multiple of 4")
     row = sincos_table(torch.arange(rows, device=device), dim // 2).repeat_interleave(columns, dim=0)
     column = sincos_table(torch.arange(columns, device=device), dim // 2).repeat(rows, 1)
-    return torch.cat([row, column] if rows_first else [column, row], dim=1).float()
+    return torch.cat([column, row], dim=1).float()

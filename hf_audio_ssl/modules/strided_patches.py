@@ -14,16 +14,10 @@ class StridedPatchEmbedding(nn.Module):
 
     def __init__(self, patch_size: int, frequency_stride: int, time_stride: int, hidden_size: int):
         super().__init__()
-        self.patch_size = patch_size
         self.projection = nn.Conv2d(1, hidden_size, patch_size, stride=(frequency_stride, time_stride))
         self.projection._ssl_init = "torch_default"
 
     def forward(self, input_values: Tensor) -> Tensor:
-        if input_values.ndim != 3 or input_values.shape[1] < self.patch_size:
-            raise ValueError(
-                f"input_values: got shape {tuple(input_values.shape)}, expected (batch, frames, mel bins) "
-                f"with at least one patch of {self.patch_size} frames"
-            )
         x = self.projection(input_values[:, None].transpose(2, 3).to(self.projection.weight.dtype))
         return x.flatten(2).transpose(1, 2)
 

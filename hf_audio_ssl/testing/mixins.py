@@ -245,6 +245,8 @@ class MethodTests:
 
     def test_teacher_takes_no_gradient_and_follows(self):
         model = self.tester.model("AutoModelForPreTraining").train()
+        if not model.teacher_pairs():
+            pytest.skip("there is no teacher")
         for teacher, student in model.teacher_pairs():
             with torch.no_grad():
                 for parameter in student.parameters():

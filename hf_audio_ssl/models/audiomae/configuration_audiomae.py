@@ -51,6 +51,10 @@ class AudioMaeConfig(SpectrogramConfig):
 
     def validate_architecture(self):
         super().validate_architecture()
+        self.require_positive(
+            "num_time_patches", "decoder_hidden_size", "decoder_num_hidden_layers", "decoder_num_attention_heads",
+            "decoder_intermediate_size", "decoder_window_size", "decoder_bias_hidden_size",
+        )  # fmt: skip
         for name in ("hidden_size", "decoder_hidden_size"):
             self.require(getattr(self, name) % 4 == 0, f"{name}={getattr(self, name)} is not a multiple of 4")
         self.require(
@@ -58,8 +62,6 @@ class AudioMaeConfig(SpectrogramConfig):
             f"decoder_hidden_size={self.decoder_hidden_size} is not a multiple of "
             f"decoder_num_attention_heads={self.decoder_num_attention_heads}",
         )
-        for name in ("num_time_patches", "decoder_window_size"):
-            self.require(getattr(self, name) >= 1, f"{name}={getattr(self, name)}: expected at least 1")
         self.require(
             0 <= self.decoder_window_shift < self.decoder_window_size,
             f"decoder_window_shift={self.decoder_window_shift}: expected 0 to decoder_window_size - 1",

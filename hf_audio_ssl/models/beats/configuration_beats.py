@@ -73,6 +73,7 @@ class BeatsConfig(SpectrogramConfig):
     commitment_weight: float | int = 1.0
     estimator_num_layers: int = 3
     teacher_config: dict | None = None
+    classifier_pooling: Literal["mean"] = "mean"
     classifier_dropout: float | int = 0.0
 
     def encoder_fields(self) -> dict:
@@ -93,6 +94,10 @@ class BeatsConfig(SpectrogramConfig):
 
     def validate_architecture(self):
         super().validate_architecture()
+        self.require_positive(
+            "patch_hidden_size", "position_kernel_size", "position_groups", "predictor_num_layers", "codebook_dim",
+            "estimator_num_layers",
+        )  # fmt: skip
         self.require(
             self.hidden_size % self.position_groups == 0,
             f"hidden_size={self.hidden_size} is not a multiple of position_groups={self.position_groups}",

@@ -25,7 +25,7 @@ from hf_audio_ssl.modeling_spectrogram import PatchTokensMixin
 from hf_audio_ssl.models.beats.configuration_beats import BeatsConfig
 from hf_audio_ssl.models.beats.feature_extraction_beats import BeatsFeatureExtractor
 from hf_audio_ssl.modules.masking import gather_tokens, num_visible, random_mask, scatter_tokens, take_or_draw
-from hf_audio_ssl.modules.patch_embed import PatchEmbedding, patchify
+from hf_audio_ssl.modules.patch_embed import PatchEmbedding, check_spectrogram, patchify
 from hf_audio_ssl.modules.pooling import masked_mean, token_std
 from hf_audio_ssl.modules.relative_position import PositionalConvolution, RelativePositionBias
 from hf_audio_ssl.modules.transformer import FeedForward, SelfAttention, TransformerLayer, drop_layer, scale_gradient
@@ -297,6 +297,7 @@ class BeatsModel(PatchTokensMixin, BeatsPreTrainedModel):
             attention_mask: (batch, frames), 1 = real. Padded patches are not attended to; see `token_mask`.
             visible: indices of the patches to encode (batch, count); None = all.
         """
+        check_spectrogram(self.config, input_values, attention_mask)
         tokens = self.dropout(self.projection(self.patch_norm(self.patch_embedding(input_values))))
         valid = None if attention_mask is None else self.token_mask(attention_mask)
         return BaseModelOutputWithPooling(last_hidden_state=self.encoder(tokens, valid, visible, **kwargs))
@@ -349,6 +350,7 @@ class BeatsTokenizer(BeatsPreTrainedModel):
             attention_mask: (batch, frames), 1 = real. Codes of padded patches are arbitrary.
         """
         if self.config.tokenizer_type == "random_projection":
+            check_spectrogram(self.config, input_values, attention_mask)
             patches = patchify(input_values, self.config.patch_size).float()
             if self.config.standardise_patches:
                 patches = F.layer_norm(patches, patches.shape[-1:])

@@ -86,6 +86,11 @@ class DinoSrConfig(AudioSSLConfig):
 
     def validate_architecture(self):
         super().validate_architecture()
+        self.require_positive(
+            "conv_dim", "conv_kernel", "conv_stride", "num_conv_pos_embeddings", "conv_pos_kernel_size",
+            "num_conv_pos_embedding_groups", "mask_length", "mask_time_length", "mask_feature_length", "vocab_size",
+        )  # fmt: skip
+        self.require_activation("feat_extract_activation")
         lengths = [len(sizes) for sizes in (self.conv_dim, self.conv_kernel, self.conv_stride)]
         self.require(
             len(set(lengths)) == 1 and lengths[0] > 0,
@@ -104,8 +109,6 @@ class DinoSrConfig(AudioSSLConfig):
         self.require(0 < self.mask_prob <= 1, f"mask_prob={self.mask_prob}: expected a value above 0, at most 1")
         for name in ("mask_time_prob", "mask_feature_prob"):
             self.require(0 <= getattr(self, name) <= 1, f"{name}={getattr(self, name)}: expected a value in [0, 1]")
-        for name in ("mask_length", "mask_time_length", "mask_feature_length"):
-            self.require(getattr(self, name) >= 1, f"{name}={getattr(self, name)}: expected at least 1")
         for name in ("layerdrop", "activation_dropout", "feat_proj_dropout", "final_dropout", "codebook_decay"):
             self.require(0 <= getattr(self, name) < 1, f"{name}={getattr(self, name)}: expected a value in [0, 1)")
         self.require(

@@ -33,6 +33,7 @@ from transformers.utils.output_capturing import OutputRecorder, capture_outputs
 from hf_audio_ssl.modeling_base import AudioSSLPreTrainedModel
 from hf_audio_ssl.modeling_heads import AudioClassificationMixin, AudioFrameClassificationMixin, CTCMixin
 from hf_audio_ssl.modeling_outputs import MaskedPredictionOutput
+from hf_audio_ssl.modeling_waveform import ConvolutionsMixin, WaveformTokensMixin
 from hf_audio_ssl.models.dinosr.configuration_dinosr import DinoSrConfig
 from hf_audio_ssl.models.dinosr.feature_extraction_dinosr import DinoSrFeatureExtractor
 from hf_audio_ssl.modules.ema import ema_update, make_teacher
@@ -62,29 +63,13 @@ class DinoSrForPreTrainingOutput(MaskedPredictionOutput):
     prediction_perplexity: Tensor | None = None
 
 
-class DinoSrFeatureEncoder(Data2VecAudioFeatureEncoder):
+class DinoSrFeatureEncoder(ConvolutionsMixin, Data2VecAudioFeatureEncoder):
     """Convolutions, each with layer norm and activation: waveforms (batch, samples) -> (batch, conv_dim, frames)."""
 
     def __init__(self, config: DinoSrConfig):
         super().__init__(config)
-        self.shortest = config.receptive_field
         for layer in self.conv_layers:
             layer.conv._ssl_init = "kaiming_normal"
-
-    def forward(self, input_values: Tensor) -> Tensor:
-        if input_values.ndim != 2 or input_values.shape[1] < self.shortest:
-            raise ValueError(
-                f"input_values: got shape {tuple(input_values.shape)}, expected (batch, at least {self.shortest} "
-                "samples)"
-            )
-        hidden_states = input_values[:, None]
-        if self.gradient_checkpointing and self.training:
-            # a reentrant checkpoint of the first layer would pass no gradient on to its weights; the parent asks for
-            # the waveform's gradient always
-            hidden_states = hidden_states.requires_grad_()
-        for layer in self.conv_layers:
-            hidden_states = layer(hidden_states)
-        return hidden_states
 
 
 class DinoSrEncoder(Data2VecAudioEncoder):
@@ -145,7 +130,7 @@ class DinoSrPreTrainedModel(AudioSSLPreTrainedModel):
             init.uniform_(module.masked_spec_embed)
 
 
-class DinoSrModel(DinoSrPreTrainedModel):
+class DinoSrModel(WaveformTokensMixin, DinoSrPreTrainedModel):
     """The encoder: convolutions on the waveform, projection, post-norm transformer.
 
     It holds the embedding of masked frames (`masked_spec_embed`) if it is masked: in pre-training, or by SpecAugment.
@@ -164,15 +149,6 @@ class DinoSrModel(DinoSrPreTrainedModel):
     def freeze_feature_encoder(self) -> None:
         """No gradients for the convolutions, as in the paper's fine-tuning."""
         self.feature_extractor.requires_grad_(False)
-
-    def frame_mask(self, attention_mask: Tensor | None) -> Tensor | None:
-        """Samples (batch, samples), 1 = real -> frames (batch, frames), True = made of real samples only."""
-        if attention_mask is None:
-            return None
-        steps, field = self.input_steps_per_frame, self.receptive_field
-        frames = (attention_mask.shape[1] - field) // steps + 1
-        lengths = (attention_mask.sum(dim=1) - field) // steps + 1
-        return torch.arange(frames, device=attention_mask.device) < lengths[:, None]
 
     def project(self, input_values: Tensor) -> Tensor:
         """Waveforms (batch, samples) -> (batch, frames, hidden_size), what masks and the teacher are applied to."""
@@ -223,20 +199,6 @@ class DinoSrModel(DinoSrPreTrainedModel):
             embedding = self.masked_spec_embed.to(projected.dtype)
             projected = torch.where(mask_time_indices.bool()[..., None], embedding, projected)
         return BaseModelOutput(last_hidden_state=self.encoder(projected, frame_mask, **kwargs))
-
-    @property
-    def input_steps_per_frame(self) -> int:
-        return self.config.inputs_to_logits_ratio
-
-    @property
-    def receptive_field(self) -> int:
-        return self.config.receptive_field
-
-    def split_tokens(self, hidden_states, attention_mask=None):
-        valid = self.frame_mask(attention_mask)
-        if valid is None:
-            valid = hidden_states.new_ones(hidden_states.shape[:2], dtype=torch.bool)
-        return None, hidden_states[:, :, None], valid
 
 
 class DinoSrForPreTraining(DinoSrPreTrainedModel):

@@ -46,9 +46,11 @@ class EatConfig(SpectrogramConfig):
 
     def validate_architecture(self):
         super().validate_architecture()
+        self.require_positive(
+            "max_time_patches", "decoder_hidden_size", "decoder_num_layers", "decoder_groups", "mask_block_size",
+            "num_clones",
+        )  # fmt: skip
         self.require(self.hidden_size % 4 == 0, f"hidden_size={self.hidden_size} is not a multiple of 4")
-        self.require(self.mask_block_size >= 1, f"mask_block_size={self.mask_block_size}: expected at least 1")
-        self.require(self.num_clones >= 1, f"num_clones={self.num_clones}: expected at least 1")
         self.require(self.decoder_kernel_size % 2 == 1, f"decoder_kernel_size={self.decoder_kernel_size} is not odd")
         for name in ("hidden_size", "decoder_hidden_size"):
             self.require(

@@ -62,9 +62,10 @@ class SsambaConfig(AudioSSLConfig):
 
     def validate_architecture(self):
         super().validate_architecture()
-        for name in ("state_size", "conv_kernel", "time_step_rank", "frequency_stride", "time_stride", "patch_size",
-                     "position_rows", "position_columns"):  # fmt: skip
-            self.require(getattr(self, name) >= 1, f"{name}={getattr(self, name)}: expected at least 1")
+        self.require_positive(
+            "state_size", "conv_kernel", "time_step_rank", "frequency_stride", "time_stride", "patch_size",
+            "position_rows", "position_columns",
+        )  # fmt: skip
         self.require(
             self.num_mel_bins >= self.patch_size,
             f"num_mel_bins={self.num_mel_bins} is less than patch_size={self.patch_size}",

@@ -26,6 +26,7 @@ from hf_audio_ssl.models.ssamba.configuration_ssamba import SsambaConfig
 from hf_audio_ssl.models.ssamba.feature_extraction_ssamba import SsambaFeatureExtractor
 from hf_audio_ssl.modules.cluster_masking import cluster_mask
 from hf_audio_ssl.modules.masking import check_mask, gather_tokens, scatter_tokens, visible_indices
+from hf_audio_ssl.modules.patch_embed import check_spectrogram
 from hf_audio_ssl.modules.pooling import masked_mean, token_std
 from hf_audio_ssl.modules.state_space import BidirectionalMamba, SelectiveStateSpace
 from hf_audio_ssl.modules.strided_patches import StridedPatchEmbedding, pixels, positions_for_grid, real_columns
@@ -184,6 +185,7 @@ class SsambaModel(SsambaPreTrainedModel):
             attention_mask: (batch, frames), 1 = real. The scans skip patches that reach beyond the real frames.
             bool_masked_pos: (batch, patches), 1 = replaced by `mask_token` (1, 1, hidden_size); None = no patch.
         """
+        check_spectrogram(self.config, input_values, attention_mask)
         order = valid = columns = None
         if attention_mask is not None:
             real = real_columns(attention_mask, self.config.patch_size, self.config.time_stride)
@@ -261,6 +263,7 @@ class SsambaForPreTraining(SsambaPreTrainedModel):
             bool_masked_pos, bool_masked_pos_generative: (batch, patches), 1 = masked, the same count in every row; the
                 masks of the contrastive and the generative pass, drawn if None.
         """
+        check_spectrogram(self.config, input_values, attention_mask)  # before the batch is doubled
         config, batch = self.config, len(input_values)
         grid = (config.num_mel_patches, input_values.shape[1] // config.patch_size)
 

@@ -44,15 +44,16 @@ class Wav2Vec2Config(CheckedConfig, transformers.Wav2Vec2Config):
 
     def validate_architecture(self):
         super().validate_architecture()
-        heads, start, end = self.num_attention_heads, self.gumbel_temperature, self.gumbel_temperature_end
+        self.require_positive(
+            "conv_dim", "conv_kernel", "conv_stride", "num_conv_pos_embeddings", "num_conv_pos_embedding_groups",
+            "num_codevector_groups", "num_codevectors_per_group", "codevector_dim", "proj_codevector_dim",
+            "pretraining_mask_length",
+        )  # fmt: skip
+        self.require_activation("feat_extract_activation")
+        start, end = self.gumbel_temperature, self.gumbel_temperature_end
         self.require(
-            self.hidden_size % heads == 0,
-            f"hidden_size={self.hidden_size} is not a multiple of num_attention_heads={heads}",
-        )
-        self.require(
-            0 < self.pretraining_mask_prob <= 1 and self.pretraining_mask_length >= 1,
-            f"pretraining_mask_prob={self.pretraining_mask_prob}, pretraining_mask_length="
-            f"{self.pretraining_mask_length}: expected a share in (0, 1] and at least 1",
+            0 < self.pretraining_mask_prob <= 1,
+            f"pretraining_mask_prob={self.pretraining_mask_prob}: expected a share in (0, 1]",
         )
         self.require(
             self.pretraining_min_masks >= 0 and self.feature_penalty_weight >= 0 and self.feature_grad_mult > 0,

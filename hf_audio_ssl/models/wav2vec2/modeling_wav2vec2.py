@@ -21,9 +21,9 @@ from transformers.models.wav2vec2 import modeling_wav2vec2 as native
 from transformers.utils import ModelOutput, TransformersKwargs, can_return_tuple
 from transformers.utils.output_capturing import OutputRecorder
 
-from hf_audio_ssl.configuration_base import receptive_field
 from hf_audio_ssl.losses.contrastive import contrastive_logits, sample_negatives
 from hf_audio_ssl.modeling_base import AudioSSLPreTrainedModel
+from hf_audio_ssl.modeling_waveform import ConvolutionsMixin, WaveformTokensMixin
 from hf_audio_ssl.models.wav2vec2.configuration_wav2vec2 import Wav2Vec2Config
 from hf_audio_ssl.models.wav2vec2.feature_extraction_wav2vec2 import Wav2Vec2FeatureExtractor
 from hf_audio_ssl.modules.quantizers import gumbel_noise_like, gumbel_one_hot, perplexity, product_codevectors
@@ -64,27 +64,15 @@ class Wav2Vec2ForPreTrainingOutput(ModelOutput):
     attentions: tuple[Tensor, ...] | None = None
 
 
-class FeatureEncoder(native.Wav2Vec2FeatureEncoder):
+class FeatureEncoder(ConvolutionsMixin, native.Wav2Vec2FeatureEncoder):
     """The convolutions, with scaled gradients."""
 
     def __init__(self, config: Wav2Vec2Config):
         super().__init__(config)
         self.grad_mult = config.feature_grad_mult
-        self.receptive_field = receptive_field(config.conv_kernel, config.conv_stride)
 
     def forward(self, input_values: Tensor) -> Tensor:
-        if input_values.ndim != 2 or input_values.shape[1] < self.receptive_field:
-            raise ValueError(
-                f"input_values: got shape {tuple(input_values.shape)}, expected (batch, samples) with at least "
-                f"{self.receptive_field} samples, one frame"
-            )
-        features = input_values[:, None]
-        if self.training and self.conv_layers[0].gradient_checkpointing:
-            # for re-entrant checkpointing; the parent does it always, which costs a gradient and cannot be compiled
-            features.requires_grad_()
-        for layer in self.conv_layers:
-            features = layer(features)
-        return scale_gradient(features, self.grad_mult)
+        return scale_gradient(super().forward(input_values), self.grad_mult)
 
 
 class Wav2Vec2PreTrainedModel(AudioSSLPreTrainedModel, native.Wav2Vec2PreTrainedModel):
@@ -117,7 +105,7 @@ class Wav2Vec2PreTrainedModel(AudioSSLPreTrainedModel, native.Wav2Vec2PreTrained
             init.constant_(module.gumbel_temperature, self.config.gumbel_temperature)
 
 
-class Wav2Vec2Model(Wav2Vec2PreTrainedModel, native.Wav2Vec2Model):
+class Wav2Vec2Model(WaveformTokensMixin, Wav2Vec2PreTrainedModel, native.Wav2Vec2Model):
     """The encoder: transformers' own, with `encode`, slowed convolutions, and masks set without waiting."""
 
     def __init__(self, config: Wav2Vec2Config):
@@ -139,25 +127,9 @@ class Wav2Vec2Model(Wav2Vec2PreTrainedModel, native.Wav2Vec2Model):
         return torch.where(mask_time_indices[..., None], self.masked_spec_embed.to(hidden_states.dtype), hidden_states)
 
     @property
-    def input_steps_per_frame(self) -> int:
-        return math.prod(self.config.conv_stride)
-
-    @property
-    def receptive_field(self) -> int:
-        return receptive_field(self.config.conv_kernel, self.config.conv_stride)
-
-    @property
     def padding_changes_outputs(self) -> bool:
         # the group norm of the first convolution spans the padding, as in the original
         return self.config.feat_extract_norm == "group"
-
-    def split_tokens(self, hidden_states, attention_mask=None):
-        frames = hidden_states.shape[1]
-        if attention_mask is None:
-            valid = hidden_states.new_ones(hidden_states.shape[:2], dtype=torch.bool)
-        else:
-            valid = self._get_feature_vector_attention_mask(frames, attention_mask)
-        return None, hidden_states[:, :, None], valid
 
 
 class Wav2Vec2ForPreTraining(Wav2Vec2PreTrainedModel, native.Wav2Vec2ForPreTraining):
