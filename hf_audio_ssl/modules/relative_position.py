@@ -41,7 +41,8 @@ class RelativePositionBias(nn.Module):
         if positions is None:
             positions = torch.arange(length, device=device)[None]
         index = positions[:, None, :] - positions[:, :, None] + (length - 1)
-        return F.embedding(index, by_distance).permute(0, 3, 1, 2)
+        # every layer multiplies it: in its own order
+        return F.embedding(index, by_distance).permute(0, 3, 1, 2).contiguous()
 
 
 class PositionalConvolution(nn.Module):
