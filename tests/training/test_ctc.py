@@ -94,8 +94,11 @@ def test_lora_learns_other_transcripts(corpus, recogniser, tmp_path):
     """The two tones change their letters; what was learned stays frozen under the adapters."""
     folder, _ = recogniser
     words = {"1": "ba", "2": "ab", "3": "aba"}
-    changes = dict(lora=True, lora_targets=["q_proj", "v_proj", "output_dense"], learning_rate=1e-2)
-    changes |= dict(save_strategy="steps", save_steps=100)
+    targets = ["q_proj", "k_proj", "v_proj", "out_proj", "intermediate_dense", "output_dense"]
+    changes = dict(
+        lora=True, lora_targets=targets, lora_rank=16, lora_alpha=32, learning_rate=5e-3, warmup_steps=20,
+        max_steps=300, save_strategy="steps", save_steps=100,
+    )  # fmt: skip
     result = run_ctc(arguments(corpus, folder, tmp_path, words=words, **changes))
     assert result.metrics["eval_wer"] < 0.15 and hear(tmp_path, "ab", "ba") == ["ba", "ab"]
     files = {path.name for path in result.adapter_dir.iterdir()}
