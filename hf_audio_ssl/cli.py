@@ -97,14 +97,6 @@ def add_layers(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--layers", type=int, nargs="+", default=[-1], help="hidden states; several are concatenated")
 
 
-def check_layers(args: argparse.Namespace) -> None:
-    from transformers import AutoConfig
-
-    depth = AutoConfig.from_pretrained(args.model).num_hidden_layers
-    if wrong := [layer for layer in args.layers if not -depth - 1 <= layer <= depth]:
-        raise ValueError(f"--layers {wrong[0]}: {args.model} has hidden states {-depth - 1} to {depth}")
-
-
 def add_corpus(parser: argparse.ArgumentParser) -> None:
     """The options of `open_corpus`."""
     group = parser.add_argument_group("audio")
@@ -208,7 +200,6 @@ def probe_command(argv):
 
     from hf_audio_ssl.evaluation import format_rows, run_probe
 
-    check_layers(args)
     rows = run_probe(
         args.model,
         args.dataset,
@@ -242,7 +233,6 @@ def extract_command(argv):
 
     from hf_audio_ssl.evaluation import extract
 
-    check_layers(args)
     with tqdm(unit="clip", disable=None) as bar:
 
         def progress(done: int, total: int) -> None:

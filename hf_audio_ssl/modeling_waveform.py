@@ -1,8 +1,6 @@
 # Copyright 2026 The hf_audio_ssl team. Licensed under the Apache License, Version 2.0.
 """Encoders whose tokens are the frames of strided convolutions on a waveform."""
 
-import math
-
 import torch
 from torch import Tensor
 
@@ -37,7 +35,7 @@ class WaveformTokensMixin:
 
     @property
     def input_steps_per_frame(self) -> int:
-        return math.prod(self.config.conv_stride)
+        return self.config.inputs_to_logits_ratio
 
     @property
     def receptive_field(self) -> int:
