@@ -50,11 +50,15 @@ def selective_scan(
 
 @functools.cache
 def fused_scan():
-    """`selective_scan_fn` of mamba_ssm, or None where it is not installed or was built for another torch."""
+    """`selective_scan_fn` of mamba_ssm, or None where it is not installed, was built for another torch, or, as newer
+    versions allow, was built without this kernel.
+    """
     try:
-        return importlib.import_module("mamba_ssm.ops.selective_scan_interface").selective_scan_fn
+        interface = importlib.import_module("mamba_ssm.ops.selective_scan_interface")
     except (ImportError, OSError, RuntimeError):
         return None
+    # the compiled module; a build without it imports, and fails when the function is called
+    return interface.selective_scan_fn if interface.selective_scan_cuda is not None else None
 
 
 def scan_through_kernel(kernel, u: Tensor, delta: Tensor, A: Tensor, B: Tensor, C: Tensor, reverse: bool) -> Tensor:

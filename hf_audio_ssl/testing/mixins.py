@@ -23,7 +23,8 @@ from pathlib import Path
 
 import pytest
 import torch
-from torch import Tensor
+from torch import Tensor, nn
+from torch._subclasses.fake_tensor import FakeTensorMode
 
 from hf_audio_ssl.registry import MethodSpec, from_pretrained, get_method, load_class, methods
 
@@ -149,6 +150,22 @@ def gradients(model, arguments: dict) -> dict[str, Tensor | None]:
     loss = output.loss if "loss" in output else sum(value.sum() for value in output.values())
     loss.backward()
     return {name: p.grad for name, p in model.named_parameters() if p.requires_grad}
+
+
+def fake(model, mode: FakeTensorMode, device: str):
+    """The same model with tensors that have a shape, a type and a device, but no values."""
+    for module in model.modules():
+        for tensors in (module._parameters, module._buffers):
+            for name, tensor in tensors.items():
+                if tensor is None:
+                    continue
+                with_values, tensor = tensor, mode.from_tensor(tensor.detach())
+                with mode:
+                    tensor = tensor.to(device)
+                if isinstance(with_values, nn.Parameter):
+                    tensor = nn.Parameter(tensor, with_values.requires_grad)
+                tensors[name] = tensor
+    return model
 
 
 def assert_outputs_close(actual, expected, *, atol: float, rtol: float = 1e-4) -> None:
@@ -408,6 +425,24 @@ class MethodTests:
             assert actual.keys() == expected.keys()
             for key, grad in actual.items():
                 torch.testing.assert_close(grad, expected[key], atol=1e-6, rtol=1e-5)
+
+    @pytest.mark.parametrize(
+        ("device", "dtype"), [("cpu", torch.float32), ("cpu", torch.bfloat16), ("cuda", torch.float32)]
+    )
+    def test_pretraining_step_stays_on_the_device(self, device, dtype):
+        """Fake tensors have no values, so reading one raises, as does mixing devices; they need no GPU to be on it."""
+        mode = FakeTensorMode()
+        model = fake(self.tester.model("AutoModelForPreTraining").train(), mode, device)
+        inputs = {name: mode.from_tensor(value) for name, value in self.tester.inputs().items()}
+        with mode:
+            inputs = {name: value.to(device) for name, value in inputs.items()}
+            for batch in (inputs, {"input_values": inputs["input_values"]}):  # with and without padding
+                with torch.autocast(device, dtype, enabled=dtype != torch.float32):
+                    loss = model(**batch).loss
+                assert loss.device.type == device
+                if device == "cpu":  # autograd asks the driver of a GPU for its streams
+                    loss.backward()
+            model.after_optimizer_step(1)
 
     def test_encoder_exports(self):
         """With a batch of any size."""

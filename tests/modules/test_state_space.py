@@ -1,6 +1,8 @@
 # Copyright 2026 The hf_audio_ssl team. Licensed under the Apache License, Version 2.0.
 """The chunked scan against the recurrence written out step by step."""
 
+import sys
+
 import pytest
 import torch
 from torch.nn import functional as F
@@ -10,6 +12,7 @@ from hf_audio_ssl.modules import state_space
 from hf_audio_ssl.modules.state_space import (
     BidirectionalMamba,
     SelectiveStateSpace,
+    fused_scan,
     scan_through_kernel,
     selective_scan,
 )
@@ -163,6 +166,37 @@ def test_a_kernel_with_the_interface_of_mamba_ssm_gives_the_same(reverse):
     D = inputs.pop()
     y = scan_through_kernel(selective_scan_fn, *inputs, reverse)
     torch.testing.assert_close(y, selective_scan(*inputs, torch.zeros_like(D), reverse), atol=1e-5, rtol=1e-5)
+
+
+@pytest.fixture
+def installed(tmp_path, monkeypatch):
+    """Writes an interface module of mamba_ssm that can be imported."""
+
+    def install(source: str):
+        folder = tmp_path / "mamba_ssm" / "ops"
+        folder.mkdir(parents=True)
+        (folder / "selective_scan_interface.py").write_text(source)
+        monkeypatch.syspath_prepend(tmp_path)
+
+    fused_scan.cache_clear()
+    yield install
+    fused_scan.cache_clear()
+    for name in [name for name in sys.modules if name.split(".")[0] == "mamba_ssm"]:
+        del sys.modules[name]
+
+
+@pytest.mark.parametrize(
+    ("source", "found"),
+    [
+        ("selective_scan_cuda = 1\ndef selective_scan_fn(): pass", True),
+        ("selective_scan_cuda = None\ndef selective_scan_fn(): raise RuntimeError", False),
+        ("import selective_scan_cuda", False),
+        ("raise OSError('undefined symbol')", False),
+    ],
+)
+def test_the_kernel_is_used_where_it_was_built(installed, source, found):
+    installed(source)
+    assert (fused_scan() is not None) == found
 
 
 def make(cls, *sizes):
