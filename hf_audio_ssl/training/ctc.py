@@ -80,6 +80,8 @@ class CTCArguments(SupervisedArguments):
         self.check_range("final_lr_scale", 0, 1)
         if self.head_only_steps < 0:
             raise ValueError(f"`head_only_steps` must not be negative, got {self.head_only_steps}")
+        if self.label_smoothing_factor:
+            raise ValueError(f"`label_smoothing_factor` does not exist for CTC, got {self.label_smoothing_factor}")
         if self.lr_scheduler_type != "tri_stage" or self.lr_scheduler_kwargs:
             raise ValueError(
                 "the schedule is tri_stage, set by `warmup_steps`, `hold_share` and `final_lr_scale`; got "

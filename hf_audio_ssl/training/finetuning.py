@@ -24,6 +24,7 @@ from transformers import (
     AutoModelForAudioClassification,
     PreTrainedModel,
     Trainer,
+    TrainerCallback,
     TrainingArguments,
     set_seed,
 )
@@ -259,6 +260,16 @@ def classification_metrics(prediction: EvalPrediction) -> dict[str, float]:
     }
 
 
+class _TellEpoch(TrainerCallback):
+    """The crops of a `ClipDataset` follow from the epoch, which Accelerate's loader does not tell the data set where
+    it splits batches over processes.
+    """
+
+    def on_epoch_begin(self, args, state, control, train_dataloader=None, **kwargs):
+        if hasattr(train_dataloader.dataset, "set_epoch"):
+            train_dataloader.dataset.set_epoch(int(state.epoch + 1e-6))
+
+
 class SupervisedTrainer(Trainer):
     """`Trainer` over waveforms: a batch's `audio` (batch, samples) of `lengths` becomes features on the device.
 
@@ -268,6 +279,7 @@ class SupervisedTrainer(Trainer):
 
     def __init__(self, *args, **kwargs):
         super().__init__(*args, **kwargs)
+        self.add_callback(_TellEpoch)
         # losses are means over the batch: the Trainer must divide them by the accumulation steps itself
         self.model_accepts_loss_kwargs = False
 

@@ -526,8 +526,6 @@ def _check_same_run(folder: Path, saved: dict[str, Any], current: dict[str, Any]
     """Refuse other settings; another split of the same global batch over processes only changes masks, and is said."""
     saved, current = dict(saved), dict(current)
     before, now = saved.pop("processes"), current.pop("processes")
-    if "data" not in saved:  # a checkpoint from before it was kept
-        current.pop("data", None)
     checkpoints.check_same_run(folder, saved, current)
     if before != now:
         logger.warning(

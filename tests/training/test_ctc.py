@@ -155,6 +155,7 @@ def test_transcripts_are_what_is_spoken(tmp_path):
         ({"config_overrides": {"vocab_size": 9}}, "vocab_size follows from the argument `dataset`"),
         ({"feature_overrides": {"nonsense": 1}}, "Wav2Vec2FeatureExtractor has no nonsense"),
         ({"data_options": {"nonsense": 1}}, "data_options: unknown nonsense"),
+        ({"label_smoothing_factor": 0.1}, "`label_smoothing_factor` does not exist for CTC, got 0.1"),
         ({"lr_scheduler_type": "linear"}, "the schedule is tri_stage, .* got lr_scheduler_type='linear'"),
     ],
 )

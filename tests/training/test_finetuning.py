@@ -1,6 +1,9 @@
 # Copyright 2026 The hf_audio_ssl team. Licensed under the Apache License, Version 2.0.
 import json
 import math
+import os
+import subprocess
+import sys
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -545,6 +548,20 @@ def test_long_clips_are_cropped_at_random_to_what_the_extractor_keeps(pretrained
         callbacks=[Look()],
     )  # fmt: skip
     assert len(crops) == len(set(crops.values())) == 3
+
+
+def test_crops_of_two_processes_change_with_the_epoch(pretrained, tmp_path):
+    write_clips(tmp_path / "audio", [20_000] * 8)
+    script = Path(__file__).with_name("crops.py")
+    two = ["-m", "torch.distributed.run", "--standalone", "--nproc_per_node", "2"]
+    environment = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": str(script.parents[2])}
+    done = subprocess.run(
+        [sys.executable, *two, str(script), str(pretrained), str(tmp_path / "audio"), str(tmp_path / "out")],
+        capture_output=True, text=True, env=environment, cwd=tmp_path, timeout=120,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    first, second = (json.loads((tmp_path / f"out/crops-{rank}.json").read_text()) for rank in range(2))
+    assert first == second and len(set(first)) == 3
 
 
 def test_results_name_the_data_set_and_the_model_of_the_hub(tmp_path):

@@ -369,15 +369,3 @@ def test_other_data_is_another_run_but_a_folder_may_move(tmp_path):
     ):
         with pytest.raises(CheckpointError, match=message):
             run(str(dataset), **data)
-
-
-def test_a_checkpoint_that_does_not_tell_its_data_is_resumed(tmp_path):
-    """Those written before the data were kept in them."""
-    waves = write_waves(tmp_path / "waves", ["a.wav", "b.wav"], 0.7)
-    plan = dict(method="eat", dataset=waves, model=TINY_EAT, features={"max_length": 64}, max_steps=1)
-    run_pretraining(output_dir=str(tmp_path / "out"), per_device_batch_size=2, **plan)
-    file = tmp_path / "out/checkpoint-00000001/optimizer_state/trainer_state.json"
-    state = json.loads(file.read_text())
-    del state["settings"]["data"]
-    file.write_text(json.dumps(state))
-    assert run_pretraining(output_dir=str(tmp_path / "out"), per_device_batch_size=2, **plan).steps == 1
