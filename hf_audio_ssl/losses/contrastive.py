@@ -20,7 +20,8 @@ def sample_negatives(mask: Tensor, num_negatives: int, generator: torch.Generato
     count = mask.sum(dim=1)[:, None, None]
     rank = mask.long().cumsum(dim=1).sub(1)[..., None]
     masked_first = mask.logical_not().to(torch.uint8).argsort(dim=1, stable=True)
-    uniform = torch.rand(batch, frames, num_negatives, device=mask.device, generator=generator)
+    # torch.rand with a generator, and be it None, cannot be compiled for symbolic sizes
+    uniform = torch.empty(batch, frames, num_negatives, device=mask.device).uniform_(generator=generator)
     # the product may round up to count - 1 itself
     others = (count - 1).clamp(min=1)
     draw = torch.minimum((uniform * others).long(), others - 1)

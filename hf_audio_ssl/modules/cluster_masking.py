@@ -4,6 +4,8 @@
 import torch
 from torch import Tensor
 
+from hf_audio_ssl.modules.masking import random_integers, random_uniform
+
 
 def cluster_mask(
     batch_size: int,
@@ -36,11 +38,11 @@ def cluster_mask(
     length = rows * columns
     if not 1 <= num_masked < length:
         raise ValueError(f"num_masked={num_masked}: expected 1 to {length - 1} of {length} cells")
-    order = torch.rand(batch_size, length, device=device, generator=generator).argsort(dim=1)
+    order = random_uniform((batch_size, length), device=device, generator=generator).argsort(dim=1)
     turn = torch.arange(length, device=device).expand_as(order)
     turn = torch.empty_like(order).scatter_(1, order, turn)
 
-    size = torch.randint(min_cluster, max_cluster + 1, (batch_size, 1, 1), device=device, generator=generator)
+    size = random_integers(min_cluster, max_cluster + 1, (batch_size, 1, 1), device=device, generator=generator)
     step = torch.arange(max_cluster**2, device=device)
     up, right = step // max_cluster, step % max_cluster
     start = torch.arange(length, device=device)[:, None] - (up * columns + right)  # (cells, squares that reach them)

@@ -10,6 +10,25 @@ import torch
 from torch import Tensor
 
 
+def random_uniform(
+    shape: tuple[int, ...], *, device: torch.device | str | None, generator: torch.Generator | None
+) -> Tensor:
+    """`torch.rand`; that cannot be compiled for symbolic sizes when it gets a generator, and be it None."""
+    return torch.empty(shape, device=device).uniform_(generator=generator)
+
+
+def random_integers(
+    low: int,
+    high: int,
+    shape: tuple[int, ...],
+    *,
+    device: torch.device | str | None,
+    generator: torch.Generator | None,
+) -> Tensor:
+    """`torch.randint`, with a generator only if there is one, for the same reason."""
+    return torch.randint(low, high, shape, device=device, **({} if generator is None else {"generator": generator}))
+
+
 def inverse_block_mask(
     batch_size: int,
     grid: tuple[int, int],
@@ -36,9 +55,9 @@ def inverse_block_mask(
     length = rows * columns
     num_keep = num_visible(length, mask_ratio)
     num_blocks = int(length * ((1 - mask_ratio + adjust) / block_size**2))
-    priority = torch.rand(batch_size, length, device=device, generator=generator)
+    priority = random_uniform((batch_size, length), device=device, generator=generator)
     if num_blocks:
-        centre = torch.randint(length, (batch_size, num_blocks, 1), device=device, generator=generator)
+        centre = random_integers(0, length, (batch_size, num_blocks, 1), device=device, generator=generator)
         offset = torch.arange(block_size, device=device) - block_size // 2
         row = (centre // columns + offset).clamp(0, rows - 1)
         column = (centre % columns + offset).clamp(0, columns - 1)
@@ -63,7 +82,7 @@ def random_mask(
         Bool mask (batch_size, length). Raises `ValueError` if nothing would be visible.
     """
     count = num_visible(length, mask_ratio)
-    keep = torch.rand(batch_size, length, device=device, generator=generator).topk(count, dim=1).indices
+    keep = random_uniform((batch_size, length), device=device, generator=generator).topk(count, dim=1).indices
     return torch.ones(batch_size, length, dtype=torch.bool, device=device).scatter_(1, keep, False)
 
 

@@ -4,6 +4,8 @@
 import torch
 from torch import Tensor
 
+from hf_audio_ssl.modules.masking import random_uniform
+
 
 def span_mask(
     batch_size: int,
@@ -38,7 +40,7 @@ def span_mask(
         raise ValueError(f"mask_prob={mask_prob}, span={span}: expected a share in (0, 1] and at least 1")
 
     def uniform(*shape: int) -> Tensor:
-        return torch.rand(shape, device=device, generator=generator)
+        return random_uniform(shape, device=device, generator=generator)
 
     position = torch.arange(length, device=device)
     if lengths is None:
