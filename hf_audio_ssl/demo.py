@@ -35,7 +35,7 @@ MODEL = {
 }
 # statistics of the built-in corpus: hf-audio-ssl stats --dataset synthetic
 FEATURES = {"max_length": 192, "mean": -6.93, "std": 4.56}
-STEPS = 1200
+STEPS = 1000
 TRAIN_CLIPS, PROBE_CLIPS = 1950, 520
 PROBE_SEED = 1
 
